@@ -1,0 +1,5 @@
+"""Symmetries of neural networks in pure functional JAX."""
+
+from symjax_lib import (
+    groups as groups,
+)

@@ -1,0 +1,132 @@
+"""A function as one flat list of primitive equations, with every call written out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+# Calls whose body can stand in the place of the call.
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
+# Calls that carry a derivative of their own, which writing them out would lose.
+_RULES = ("custom_jvp_call", "custom_vjp_call")
+_TAP = "name"
+
+
+class Program(NamedTuple):
+    """A function traced at some arguments.
+
+    Attributes:
+      jaxpr: the flat program; its inputs are the leaves of all arguments in order.
+      consts: values of `jaxpr.constvars`.
+      variables: those inputs that come from the first argument.
+      inputs: those that come from the other arguments.
+      out_tree: structure of the output.
+    """
+
+    jaxpr: core.Jaxpr
+    consts: list[Any]
+    variables: list[core.Var]
+    inputs: list[core.Var]
+    out_tree: Any
+
+
+def trace(fn: Callable, *args: Any, rules: bool = True) -> Program:
+    """Traces a function and writes out its calls (`jit`, `remat` and their like).
+
+    Args:
+      fn: any function of pytrees of arrays that JAX can trace.
+      *args: its arguments; only shapes and dtypes matter. By convention the first one
+        holds the variables and the others are the inputs.
+      rules: keep calls with a derivative of their own (`custom_jvp`, `custom_vjp`)
+        whole, unless there is a tap inside. Without it they are written out as well.
+
+    Returns:
+      A `Program`; control flow (`scan`, `while`, `cond`) stays one equation.
+    """
+    closed, out = jax.make_jaxpr(fn, return_shape=True)(*args)
+    jaxpr = closed.jaxpr
+    equations: list[core.JaxprEqn] = []
+    outvars = _inline(jaxpr, [*jaxpr.constvars, *jaxpr.invars], equations, rules)
+    flat = jaxpr.replace(eqns=equations, outvars=outvars)
+    count = len(jax.tree.leaves(args[0])) if args else 0
+    return Program(
+        flat,
+        closed.consts,
+        jaxpr.invars[:count],
+        jaxpr.invars[count:],
+        jax.tree.structure(out),
+    )
+
+
+def _inline(
+    jaxpr: core.Jaxpr, atoms: Sequence[Any], out: list[core.JaxprEqn], rules: bool
+) -> list[Any]:
+    env = dict(zip([*jaxpr.constvars, *jaxpr.invars], atoms, strict=True))
+    read = lambda atom: atom if isinstance(atom, core.Literal) else env[atom]
+    for eqn in jaxpr.eqns:
+        operands = [read(atom) for atom in eqn.invars]
+        body, consts = _body(eqn, rules)
+        if body is None:
+            # One body may stand in many places, so its results need names of their own.
+            results = [core.Var(var.aval) for var in eqn.outvars]
+            out.append(eqn.replace(invars=operands, outvars=results))
+        else:
+            literals = map(core.Literal, consts, [v.aval for v in body.constvars])
+            results = _inline(body, [*literals, *operands], out, rules)
+        env.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _body(eqn: core.JaxprEqn, rules: bool) -> tuple[core.Jaxpr | None, Sequence[Any]]:
+    name = eqn.primitive.name
+    body = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    opened = name in _CALLS or (name in _RULES and not (rules and not tap_names(body)))
+    if not opened:
+        return None, ()
+    if isinstance(body, core.ClosedJaxpr):
+        return body.jaxpr, body.consts
+    return body, ()
+
+
+def tap_names(jaxpr: Any) -> list[str]:
+    """Returns the names of all taps in a jaxpr, those in its calls and loops too."""
+    jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+    names = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == _TAP:
+            names.append(eqn.params["name"])
+        for inner in core.jaxprs_in_params(eqn.params):
+            names += tap_names(inner)
+    return names
+
+
+def tap_equations(jaxpr: core.Jaxpr) -> list[tuple[str, core.JaxprEqn]]:
+    """Returns name and equation of every tap that a flat program can be cut at."""
+    return [(e.params["name"], e) for e in jaxpr.eqns if e.primitive.name == _TAP]
+
+
+def depends_on(eqns: Iterable[core.JaxprEqn], roots: Iterable[core.Var]) -> set:
+    """Returns the variables that the roots reach, themselves included."""
+    reached = set(roots)
+    for eqn in eqns:
+        if any(var in reached for var in variables(eqn.invars)):
+            reached.update(eqn.outvars)
+    return reached
+
+
+def needed(
+    eqns: Sequence[core.JaxprEqn], targets: Iterable[Any], given: Iterable[core.Var]
+) -> list[core.JaxprEqn]:
+    """Returns the equations, in order, that compute the targets from what is given."""
+    given, wanted, kept = set(given), set(variables(targets)), []
+    for eqn in reversed(eqns):
+        if any(var in wanted and var not in given for var in eqn.outvars):
+            kept.append(eqn)
+            wanted.update(variables(eqn.invars))
+    return kept[::-1]
+
+
+def variables(atoms: Iterable[Any]) -> list[core.Var]:
+    """Returns those atoms that are variables, leaving out the literals."""
+    return [atom for atom in atoms if not isinstance(atom, core.Literal)]

@@ -1,0 +1,220 @@
+r"""Names values inside any JAX function, reads them, and cuts the function at one.
+
+`tap(x, name)` marks a value where it is computed. `taps(fn)` also returns all marked
+values. `split(fn, name)` cuts `fn` into the part before the value and the part after,
+
+.. math:: f = f_{>l} \circ f_{\leq l},
+
+which is what stitching needs: front and back may run with different variables, or come
+from different functions. All of it works on the traced function, so the model may be
+written in any library, and the results can be jitted, vmapped and differentiated.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.ad_checkpoint import checkpoint_name
+from jax.core import eval_jaxpr
+from jax.extend import core
+
+from symjax_lib import jaxprs
+
+
+def tap(x: jax.Array, name: str) -> jax.Array:
+    """Names a value; returns it unchanged and costs nothing in the compiled function.
+
+    Use the result: `x = tap(nn.relu(x), "conv1")`. A value that nobody uses is not on
+    the way to the output, and cannot be cut at.
+
+    Args:
+      x: one array.
+      name: unique within the function.
+
+    Returns:
+      `x`.
+
+    Raises:
+      TypeError: `x` is not one array (a name must stand for one value).
+    """
+    if len(jax.tree.leaves(x)) != 1 or jax.tree.leaves(x)[0] is not x:
+        raise TypeError(f"tap: {name!r} must name one array, got {type(x).__name__}.")
+    return checkpoint_name(x, name)
+
+
+def taps(fn: Callable) -> Callable:
+    """Makes a function return its named values beside its output.
+
+    Args:
+      fn: any function that JAX can trace.
+
+    Returns:
+      A function of the same arguments that returns `(out, {name: value})`, the names in
+      the order in which they are computed.
+
+    Raises:
+      ValueError: (when called) two values have one name, or one is inside a loop.
+
+    Example:
+      >>> f = lambda w, x: jnp.sum(tap(jnp.tanh(w * x), "hidden"))
+      >>> out, named = taps(f)(2.0, jnp.zeros(3))
+      >>> float(out), named["hidden"].shape
+      (0.0, (3,))
+    """
+
+    def with_taps(*args: Any) -> tuple[Any, dict[str, jax.Array]]:
+        program = jaxprs.trace(fn, *args)
+        named = _named_values("tracing.taps", program)
+        jaxpr = program.jaxpr.replace(
+            outvars=[*program.jaxpr.outvars, *named.values()], debug_info=_NO_INFO
+        )
+        leaves = jax.tree.leaves(args)
+        results = eval_jaxpr(jaxpr, program.consts, *leaves)
+        count = program.out_tree.num_leaves
+        out = jax.tree.unflatten(program.out_tree, results[:count])
+        return out, dict(zip(named, results[count:], strict=True))
+
+    return with_taps
+
+
+def split(fn: Callable, name: str) -> tuple[Callable, Callable]:
+    r"""Cuts a function at a named value.
+
+    The front computes the value from its ancestors, and nothing else; every other
+    equation runs in the back. A value on the way to the tap that depends on the inputs
+    and that the back needs too (the skip connection around a tap inside a residual
+    block) travels in `rest`. What depends on the variables alone, such as a cast or
+    normalised weight, never does: the back computes it from its own variables. Outputs
+    that are computed from values of the front alone, such as updated statistics of the
+    layers before the cut, are the front's.
+
+    Args:
+      fn: any function that JAX can trace, of the variables first and then the inputs.
+      name: of a `tap` in `fn`, outside loops.
+
+    Returns:
+      `front(*args) -> (value, rest)` and `back(value, rest, *args) -> out` with
+      `back(*front(v, x), v, x) == fn(v, x)`. Front and back may be given different
+      variables, or come from different functions, if the shapes of `value` and `rest`
+      are those that the back expects.
+
+    Raises:
+      ValueError: (when called) there is no such name (the message lists those there
+        are), a name is given twice, the value is not used, or `value` and `rest` do
+        not fit.
+
+    Example:
+      >>> f = lambda w, x: x + w["b"] * tap(jnp.tanh(w["a"] * x), "hidden")
+      >>> front, back = split(f, "hidden")
+      >>> v, w = {"a": 1.0, "b": 2.0}, {"a": 5.0, "b": 3.0}
+      >>> value, rest = front(v, 1.0)
+      >>> bool(jnp.isclose(back(value, rest, w, 1.0), 1 + 3 * jnp.tanh(1.0)))
+      True
+    """
+
+    def front(*args: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        program = jaxprs.trace(fn, *args)
+        cut = _cut(program, name)
+        value, *rest = _run(program, [cut.value, *cut.rest], {}, args)
+        return value, tuple(rest)
+
+    def back(value: jax.Array, rest: tuple[jax.Array, ...], *args: Any) -> Any:
+        program = jaxprs.trace(fn, *args)
+        cut = _cut(program, name)
+        given = (value, *rest)
+        _check_fit(name, (cut.value, *cut.rest), given)
+        known = dict(zip((cut.value, *cut.rest), given, strict=True))
+        results = _run(program, program.jaxpr.outvars, known, args)
+        return jax.tree.unflatten(program.out_tree, results)
+
+    return front, back
+
+
+_NO_INFO = core.DebugInfo("symjax_lib", "", None, None)
+
+
+class _Cut(NamedTuple):
+    value: core.Var
+    rest: list[core.Var]
+
+
+def _cut(program: jaxprs.Program, name: str) -> _Cut:
+    named = _named_values("tracing.split", program)
+    if name not in named:
+        raise ValueError(
+            f"tracing.split: no tap {name!r}; this function names {_list(named)}."
+        )
+    value, eqns = named[name], program.jaxpr.eqns
+    outputs = jaxprs.variables(program.jaxpr.outvars)
+    after = jaxprs.depends_on(eqns, [value])
+    if not any(var in after for var in outputs):
+        raise ValueError(
+            f"tracing.split: no output depends on tap {name!r}; use what it returns, "
+            f"x = tap(x, {name!r})."
+        )
+    dynamic = jaxprs.depends_on(eqns, program.inputs)
+    front = dynamic & _results(jaxprs.needed(eqns, [value], ()))
+    main = jaxprs.needed(eqns, [var for var in outputs if var in after], [value])
+    to_main = _results(main)
+    # What serves other outputs only is the front's if it is made of the front's alone.
+    for eqn in eqns:
+        sources = dynamic.intersection(jaxprs.variables(eqn.invars))
+        if sources <= front.union(program.inputs) and not to_main & {*eqn.outvars}:
+            front |= dynamic.intersection(eqn.outvars)
+    front.discard(value)
+    back = jaxprs.needed(eqns, outputs, [value, *front])
+    used = {*outputs}.union(*(jaxprs.variables(eqn.invars) for eqn in back))
+    return _Cut(value, [v for eqn in eqns for v in eqn.outvars if v in front & used])
+
+
+def _results(eqns: list[core.JaxprEqn]) -> set[core.Var]:
+    return {var for eqn in eqns for var in eqn.outvars}
+
+
+def _named_values(caller: str, program: jaxprs.Program) -> dict[str, core.Var]:
+    counts = Counter(jaxprs.tap_names(program.jaxpr))
+    doubled = [name for name, count in counts.items() if count > 1]
+    if doubled:
+        raise ValueError(
+            f"{caller}: {_list(doubled)} name more than one value; this function names "
+            f"{_list(counts)}, and every name must be given once."
+        )
+    named = {n: e.outvars[0] for n, e in jaxprs.tap_equations(program.jaxpr)}
+    hidden = [name for name in counts if name not in named]
+    if hidden:
+        raise ValueError(
+            f"{caller}: {_list(hidden)} are inside a loop or a branch (scan, while, "
+            f"cond), where a value has no single place; this function names "
+            f"{_list(named)} outside."
+        )
+    return named
+
+
+def _list(names: Any) -> str:
+    return ", ".join(repr(name) for name in names) or "no value at all"
+
+
+def _check_fit(name: str, expected: Any, given: Any) -> None:
+    wanted = [var.aval.shape for var in expected]
+    shapes = [jax.numpy.shape(value) for value in given]
+    if wanted != shapes:
+        raise ValueError(
+            f"tracing.split: at tap {name!r} the back takes a value of shape "
+            f"{wanted[0]} and rest of {wanted[1:]}, got {shapes[0]} and {shapes[1:]}; "
+            "front and back must agree at the cut."
+        )
+
+
+def _run(
+    program: jaxprs.Program, targets: list[Any], known: dict[core.Var, Any], args: Any
+) -> list[Any]:
+    jaxpr = program.jaxpr
+    jaxpr = jaxpr.replace(
+        eqns=jaxprs.needed(jaxpr.eqns, targets, [*known, *jaxpr.invars]),
+        invars=[*known, *jaxpr.invars],
+        outvars=targets,
+        debug_info=_NO_INFO,
+    )
+    leaves = jax.tree.leaves(args)
+    return eval_jaxpr(jaxpr, program.consts, *known.values(), *leaves)
