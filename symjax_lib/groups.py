@@ -178,14 +178,16 @@ def compose(g: Any, h: Any) -> Any:
             f"compose: the left element acts on {width(g)} channels and the right one "
             f"on {width(h)}; both must act on one width."
         )
-    if isinstance(g, General) or isinstance(h, General):
-        return General(as_matrix(g) @ as_matrix(h))
-    p, q = _permutation(g), _permutation(h)
-    product = Permutation(q.indices[p.indices])
-    if isinstance(g, Permutation) and isinstance(h, Permutation):
-        return product
-    # P D Q E = (P Q) (Q^-1 D Q) E.
-    return Monomial(product, _scale(g)[inverse(q).indices] * _scale(h))
+    if type(g) is not type(h):
+        widest = max((g, h), key=lambda element: _ORDER.index(type(element)))
+        g, h = _promote(g, type(widest)), _promote(h, type(widest))
+    return multiply(g, h)
+
+
+@functools.singledispatch
+def multiply(g: Any, h: Any) -> Any:
+    """Returns the product of two elements of one type and width; see `compose`."""
+    raise TypeError(f"compose: {type(g).__name__} is not a group element.")
 
 
 def act(g: Any, x: ArrayLike, axis: int = -1) -> jax.Array:
@@ -216,12 +218,14 @@ def _act(g: Any, x: jax.Array, axis: int) -> jax.Array:
     raise TypeError(f"act: {type(g).__name__} is not a group element.")
 
 
-def _permutation(g: Any) -> Permutation:
-    return g if isinstance(g, Permutation) else g.permutation
+_ORDER = (Permutation, Monomial, General)
 
 
-def _scale(g: Any) -> jax.Array:
-    return jnp.ones(g.indices.shape) if isinstance(g, Permutation) else g.scale
+def _promote(g: Any, kind: type) -> Any:
+    """Returns an element as one of a type that contains its own."""
+    if isinstance(g, kind):
+        return g
+    return General(as_matrix(g)) if kind is General else Monomial(g, jnp.ones(width(g)))
 
 
 @width.register
@@ -237,6 +241,11 @@ def _(g: Permutation) -> jax.Array:
 @inverse.register
 def _(g: Permutation) -> Permutation:
     return Permutation(jnp.argsort(g.indices))
+
+
+@multiply.register
+def _(g: Permutation, h: Permutation) -> Permutation:
+    return Permutation(h.indices[g.indices])
 
 
 @_act.register
@@ -259,6 +268,13 @@ def _(g: Monomial) -> Monomial:
     return Monomial(inverse(g.permutation), act(g.permutation, 1 / g.scale))
 
 
+@multiply.register
+def _(g: Monomial, h: Monomial) -> Monomial:
+    # P D Q E = (P Q) (Q^-1 D Q) E.
+    scale = act(inverse(h.permutation), g.scale) * h.scale
+    return Monomial(compose(g.permutation, h.permutation), scale)
+
+
 @_act.register
 def _(g: Monomial, x: jax.Array, axis: int) -> jax.Array:
     scale = jnp.expand_dims(g.scale, [i for i in range(x.ndim) if i != axis % x.ndim])
@@ -278,6 +294,11 @@ def _(g: General) -> jax.Array:
 @inverse.register
 def _(g: General) -> General:
     return General(jnp.linalg.inv(g.matrix))
+
+
+@multiply.register
+def _(g: General, h: General) -> General:
+    return General(g.matrix @ h.matrix)
 
 
 @_act.register

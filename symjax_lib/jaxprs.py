@@ -1,5 +1,6 @@
 """A function as one flat list of primitive equations, with every call written out."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,14 +18,14 @@ class Program(NamedTuple):
     """A function traced at some arguments.
 
     Attributes:
-      jaxpr: the flat program; its inputs are the leaves of all arguments in order.
+      jaxpr: the flat `Jaxpr`; its inputs are the leaves of all arguments in order.
       consts: values of `jaxpr.constvars`.
       variables: those inputs that come from the first argument.
       inputs: those that come from the other arguments.
       out_tree: structure of the output.
     """
 
-    jaxpr: core.Jaxpr
+    jaxpr: Any
     consts: list[Any]
     variables: list[core.Var]
     inputs: list[core.Var]
@@ -101,8 +102,36 @@ def tap_names(jaxpr: Any) -> list[str]:
     return names
 
 
-def tap_equations(jaxpr: core.Jaxpr) -> list[tuple[str, core.JaxprEqn]]:
-    """Returns name and equation of every tap that a flat program can be cut at."""
+def named_values(caller: str, program: Program) -> dict[str, core.Var]:
+    """Returns the variables that taps name, in order; `caller` begins the errors.
+
+    Raises:
+      ValueError: a name is given twice, or is inside a loop or a branch.
+    """
+    counts = Counter(tap_names(program.jaxpr))
+    doubled = [name for name, count in counts.items() if count > 1]
+    if doubled:
+        raise ValueError(
+            f"{caller}: {listed(doubled)} name more than one value; this function "
+            f"names {listed(counts)}, and every name must be given once."
+        )
+    named = {n: e.outvars[0] for n, e in _tap_equations(program.jaxpr)}
+    hidden = [name for name in counts if name not in named]
+    if hidden:
+        raise ValueError(
+            f"{caller}: {listed(hidden)} are inside a loop or a branch (scan, while, "
+            f"cond), where a value has no single place; this function names "
+            f"{listed(named)} outside."
+        )
+    return named
+
+
+def listed(names: Any) -> str:
+    """Returns names as they stand in an error message."""
+    return ", ".join(repr(name) for name in names) or "no value at all"
+
+
+def _tap_equations(jaxpr: core.Jaxpr) -> list[tuple[str, core.JaxprEqn]]:
     return [(e.params["name"], e) for e in jaxpr.eqns if e.primitive.name == _TAP]
 
 

@@ -10,7 +10,6 @@ from different functions. All of it works on the traced function, so the model m
 written in any library, and the results can be jitted, vmapped and differentiated.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -65,7 +64,7 @@ def taps(fn: Callable) -> Callable:
 
     def with_taps(*args: Any) -> tuple[Any, dict[str, jax.Array]]:
         program = jaxprs.trace(fn, *args)
-        named = _named_values("tracing.taps", program)
+        named = jaxprs.named_values("tracing.taps", program)
         jaxpr = program.jaxpr.replace(
             outvars=[*program.jaxpr.outvars, *named.values()], debug_info=_NO_INFO
         )
@@ -131,6 +130,39 @@ def split(fn: Callable, name: str) -> tuple[Callable, Callable]:
     return front, back
 
 
+def downstream(fn: Callable, name: str) -> Callable:
+    """Makes a function that tells which outputs depend on a named value.
+
+    Args:
+      fn: any function that JAX can trace.
+      name: of a `tap` in `fn`, outside loops.
+
+    Returns:
+      A function of the same arguments that returns a tree like the output of `fn`, with
+      True or False for every array. It traces `fn` and computes nothing.
+
+    Example:
+      >>> def f(w, x):
+      ...     hidden = tap(w * x, "hidden")
+      ...     return {"loss": hidden.sum(), "mean": x.mean()}
+      >>> downstream(f, "hidden")(1.0, jnp.ones(3))
+      {'loss': True, 'mean': False}
+    """
+
+    def depends(*args: Any) -> Any:
+        program = jaxprs.trace(fn, *args)
+        named = jaxprs.named_values("tracing.downstream", program)
+        _check_name("tracing.downstream", name, named)
+        reached = jaxprs.depends_on(program.jaxpr.eqns, [named[name]])
+        flags = [
+            not isinstance(atom, core.Literal) and atom in reached
+            for atom in program.jaxpr.outvars
+        ]
+        return jax.tree.unflatten(program.out_tree, flags)
+
+    return depends
+
+
 _NO_INFO = core.DebugInfo("symjax_lib", "", None, None)
 
 
@@ -140,11 +172,8 @@ class _Cut(NamedTuple):
 
 
 def _cut(program: jaxprs.Program, name: str) -> _Cut:
-    named = _named_values("tracing.split", program)
-    if name not in named:
-        raise ValueError(
-            f"tracing.split: no tap {name!r}; this function names {_list(named)}."
-        )
+    named = jaxprs.named_values("tracing.split", program)
+    _check_name("tracing.split", name, named)
     value, eqns = named[name], program.jaxpr.eqns
     outputs = jaxprs.variables(program.jaxpr.outvars)
     after = jaxprs.depends_on(eqns, [value])
@@ -168,31 +197,15 @@ def _cut(program: jaxprs.Program, name: str) -> _Cut:
     return _Cut(value, [v for eqn in eqns for v in eqn.outvars if v in front & used])
 
 
+def _check_name(caller: str, name: str, named: dict[str, core.Var]) -> None:
+    if name not in named:
+        raise ValueError(
+            f"{caller}: no tap {name!r}; this function names {jaxprs.listed(named)}."
+        )
+
+
 def _results(eqns: list[core.JaxprEqn]) -> set[core.Var]:
     return {var for eqn in eqns for var in eqn.outvars}
-
-
-def _named_values(caller: str, program: jaxprs.Program) -> dict[str, core.Var]:
-    counts = Counter(jaxprs.tap_names(program.jaxpr))
-    doubled = [name for name, count in counts.items() if count > 1]
-    if doubled:
-        raise ValueError(
-            f"{caller}: {_list(doubled)} name more than one value; this function names "
-            f"{_list(counts)}, and every name must be given once."
-        )
-    named = {n: e.outvars[0] for n, e in jaxprs.tap_equations(program.jaxpr)}
-    hidden = [name for name in counts if name not in named]
-    if hidden:
-        raise ValueError(
-            f"{caller}: {_list(hidden)} are inside a loop or a branch (scan, while, "
-            f"cond), where a value has no single place; this function names "
-            f"{_list(named)} outside."
-        )
-    return named
-
-
-def _list(names: Any) -> str:
-    return ", ".join(repr(name) for name in names) or "no value at all"
 
 
 def _check_fit(name: str, expected: Any, given: Any) -> None:

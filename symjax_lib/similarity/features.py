@@ -1,0 +1,132 @@
+"""The channel policy of the measures: what is accepted, matched, centred and scaled.
+
+Features are `[N, ..., C]`: samples, space (any number of axes, or none), channels.
+Groups act on the channels only; a sample at a place in space is one observation.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import core
+from jax.typing import ArrayLike
+
+
+def check(caller: str, x: ArrayLike, y: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Returns two features as arrays of one float dtype, or says what is wrong.
+
+    Args:
+      caller: the public function to name in an error.
+      x: `[N, ..., C]` features.
+      y: `[N, ..., C']` features on the same inputs; space may differ.
+
+    Returns:
+      `x` and `y` in their common dtype, which is at least float32.
+
+    Raises:
+      ValueError: an argument is not `[N, ..., C]` or is empty, holds a value that is
+        not finite (not checked under `jit`), or the numbers of samples differ.
+    """
+    x, y = _as_features(caller, "x", x), _as_features(caller, "y", y)
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"{caller}: x has {x.shape[0]} samples and y has {y.shape[0]}; both must "
+            "be features of the same inputs, in the same order."
+        )
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    return x.astype(dtype), y.astype(dtype)
+
+
+def match(caller: str, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Brings checked features to one shape, as the authors' code does.
+
+    Along every axis of space the smaller is repeated (nearest neighbour), and the
+    narrower gets channels of zeros behind its own.
+
+    Args:
+      caller: the public function to name in an error.
+      x: `[N, ..., C]` features.
+      y: `[N, ..., C']` features, with as many axes as `x`.
+
+    Returns:
+      `x` and `y`, both of the larger shape.
+
+    Raises:
+      ValueError: the numbers of axes differ, or one resolution is not a whole multiple
+        of the other.
+    """
+    if x.ndim != y.ndim:
+        raise ValueError(
+            f"{caller}: x has shape {x.shape} and y {y.shape}; both must have the same "
+            "number of axes. Reshape features without space to (N, 1, 1, C)."
+        )
+    space = list(zip(x.shape[1:-1], y.shape[1:-1], strict=True))
+    if any(max(sizes) % min(sizes) for sizes in space):
+        raise ValueError(
+            f"{caller}: the resolutions of x {x.shape} and y {y.shape} are not whole "
+            "multiples of each other; resize one of them first."
+        )
+    shape = tuple(map(max, x.shape, y.shape))
+    return _grow(x, shape), _grow(y, shape)
+
+
+def unit_channels(x: ArrayLike, *, center: bool = False) -> jax.Array:
+    """Divides every channel by its norm over all observations.
+
+    Args:
+      x: `[N, ..., C]` features.
+      center: subtract from every channel its mean over all observations first.
+
+    Returns:
+      `[N, ..., C]`. A channel that is zero (with `center`, constant) comes out zero.
+
+    Example:
+      >>> unit_channels(jnp.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
+      [[1.0, 0.0], [0.0, 0.0]]
+    """
+    x = _as_features("unit_channels", "x", x)
+    flat = flatten(x)
+    return unit(centered(flat) if center else flat, axis=0).reshape(x.shape)
+
+
+def flatten(x: jax.Array) -> jax.Array:
+    """Returns `[observations, C]`."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def centered(x: jax.Array) -> jax.Array:
+    """Subtracts from every column of `[observations, C]` its mean."""
+    # A mean is rounded. Shifted by a row first, constant columns are exactly zero.
+    x = x - x[:1]
+    return x - x.mean(axis=0)
+
+
+def unit(x: jax.Array, axis: int | None = None) -> jax.Array:
+    """Divides by the norm along an axis, or of all entries; zero stays zero."""
+    # Squares of the values as they are could overflow or vanish.
+    x = _divide(x, jnp.max(jnp.abs(x), axis, keepdims=True))
+    return _divide(x, jnp.sqrt(jnp.sum(x * x, axis, keepdims=True)))
+
+
+def _divide(x: jax.Array, norm: jax.Array) -> jax.Array:
+    return x / jnp.where(norm > 0, norm, 1)
+
+
+def _as_features(caller: str, name: str, x: ArrayLike) -> jax.Array:
+    x = jnp.asarray(x)
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(
+            f"{caller}: {name} must be features (N, ..., C) with at least one sample "
+            f"and one channel, got shape {x.shape}."
+        )
+    finite = jnp.all(jnp.isfinite(x))
+    if not isinstance(finite, core.Tracer) and not finite:
+        raise ValueError(
+            f"{caller}: {name} has values that are not finite; leave out a network "
+            "that diverged, or the samples where it overflows."
+        )
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _grow(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    for axis in range(1, x.ndim - 1):
+        x = jnp.repeat(x, shape[axis] // x.shape[axis], axis)
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, shape[-1] - x.shape[-1])])

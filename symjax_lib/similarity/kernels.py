@@ -1,0 +1,59 @@
+"""Kernels between samples: features `[N, ..., C]` in, their Gram matrix `[N, N]` out.
+
+With `cka.cka_from_grams` they make every CKA; a new measure needs a new kernel only.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from symjax_lib.similarity import features
+
+
+def linear_gram(x: ArrayLike) -> jax.Array:
+    r"""Returns the inner products of the centred samples, all other axes flattened.
+
+    :math:`K_{ij} = \langle x_i - \bar x, x_j - \bar x \rangle`. No HSIC depends on the
+    mean :math:`\bar x`; without it float32 keeps more of the digits that matter.
+
+    Args:
+      x: `[N, ..., C]` features.
+
+    Returns:
+      `[N, N]`, symmetric.
+    """
+    x = jnp.asarray(x)
+    x = features.centered(x.reshape(x.shape[0], -1))
+    return _products(x)
+
+
+@jax.jit
+def max_gram(x: ArrayLike) -> jax.Array:
+    r"""Returns for every two samples the largest inner product of a channel.
+
+    :math:`K_{ij} = \max_c \langle x_{i,c}, x_{j,c} \rangle`, over space. It does not
+    change under permutations of the channels. It is not positive semi-definite.
+
+    Args:
+      x: `[N, ..., C]` features; `unit_channels(x, center=True)` in the paper.
+
+    Returns:
+      `[N, N]`, symmetric.
+
+    Example:
+      >>> max_gram(jnp.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])).tolist()
+      [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
+
+    References:
+      Godfrey et al., 2022, Definition 5.3; the example is that of Remark 5.5.
+    """
+    x = jnp.asarray(x)
+    n, c = x.shape[0], x.shape[-1]
+    channels = jnp.moveaxis(x.reshape(n, -1, c), -1, 0)
+    # One matrix product per channel: all at once would not fit into the cache.
+    step = lambda gram, channel: (jnp.maximum(gram, _products(channel)), None)
+    return jax.lax.scan(step, _products(channels[0]), channels[1:])[0]
+
+
+def _products(x: jax.Array) -> jax.Array:
+    return jnp.matmul(x, x.T, precision="highest")

@@ -1,0 +1,167 @@
+r"""The linear equations that say how values scale, and their null spaces.
+
+Under a scaling, a value is multiplied along its axis by :math:`a_i^e` at channel `i`.
+Each operation gives a linear equation between the unknown exponents `e` (and one modulo
+2 for signs); what solves them all is the group. The channels of a space all have the
+same equations, so they are solved once for each space.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from symjax_lib.symmetry.axes import Axes, Axis
+
+Unknown = tuple[Axis, int]
+"""The exponent of an axis at one of the leaves that the axis is the product of."""
+
+
+class Term(NamedTuple):
+    """A multiple of an axis's exponent: `power` for sizes, `parity` for signs."""
+
+    axis: Axis
+    power: float
+    parity: int
+
+
+class Equations:
+    """Collects equations between exponents; `solve` gives the null space of a space."""
+
+    def __init__(self, axes: Axes) -> None:
+        self._axes = axes
+        self._sizes: list[Sequence[Term]] = []
+        self._signs: list[Sequence[Term]] = []
+        self._products: list[tuple[Axis, Sequence[Axis]]] = []
+
+    def balance(self, terms: Sequence[Term]) -> None:
+        """States that the terms add up to zero, for sizes and for signs."""
+        self._sizes.append(terms)
+        self._signs.append(terms)
+
+    def equal(self, a: Axis, b: Axis) -> None:
+        """States that two axes have one exponent."""
+        self.balance([Term(a, 1, 1), Term(b, -1, 1)])
+
+    def zero(self, axis: Axis) -> None:
+        """States that nothing along an axis may change size or sign."""
+        self.balance([Term(axis, 1, 1)])
+
+    def unsigned(self, axis: Axis) -> None:
+        """States that nothing along an axis may change its sign."""
+        self._signs.append([Term(axis, 1, 1)])
+
+    def unscaled(self, axis: Axis) -> None:
+        """States that nothing along an axis may change its size."""
+        self._sizes.append([Term(axis, 1, 1)])
+
+    def product(self, axis: Axis, parts: Sequence[Axis]) -> None:
+        """States that each factor of a product axis has the exponent of its part."""
+        self._products.append((axis, parts))
+
+    def expand(self) -> tuple[dict[Axis, list], dict[Axis, list]]:
+        """Returns the equations of every space, for sizes and for signs."""
+        sizes, signs = defaultdict(list), defaultdict(list)
+        for terms in self._sizes:
+            for space, unknowns in self._unknowns([term.axis for term in terms]):
+                sizes[space].append(_row(unknowns, [term.power for term in terms]))
+        for terms in self._signs:
+            for space, unknowns in self._unknowns([term.axis for term in terms]):
+                signs[space].append(_row(unknowns, [term.parity for term in terms]))
+        for axis, parts in self._products:
+            pairs = [(p, i) for p in parts for i in range(len(self._axes.leaves(p)))]
+            for i, (space, part) in enumerate(
+                zip(self._axes.leaves(axis), pairs, strict=False)
+            ):
+                if self._axes.fixed(space) is None:
+                    sizes[space].append(_row([(axis, i), part], [1, -1]))
+                    signs[space].append(_row([(axis, i), part], [1, 1]))
+        return sizes, signs
+
+    def _unknowns(self, axes: Sequence[Axis]) -> Iterator[tuple[Axis, list[Unknown]]]:
+        for i, space in enumerate(self._axes.leaves(axes[0])):
+            if self._axes.fixed(space) is None:
+                yield space, [(axis, i) for axis in axes]
+
+
+def _row(unknowns: Sequence[Unknown], values: Sequence[float]) -> dict[Unknown, float]:
+    row: dict[Unknown, float] = defaultdict(float)
+    for unknown, value in zip(unknowns, values, strict=True):
+        row[unknown] += value
+    return row
+
+
+def scalings(
+    rows: Sequence[dict[Unknown, float]], wanted: Sequence[Unknown]
+) -> np.ndarray:
+    """Returns a basis `[modes, wanted]` of the solutions, in whole numbers.
+
+    Args:
+      rows: equations as `{unknown: coefficient}`.
+      wanted: the unknowns to report; a solution that is zero on all is left out.
+    """
+    matrix, columns = _matrix(rows, wanted)
+    basis = _null_space(matrix)[:, [columns[unknown] for unknown in wanted]]
+    return np.array([_whole(row) for row in _echelon(basis)[0]]).reshape(
+        -1, len(wanted)
+    )
+
+
+def signs(
+    rows: Sequence[dict[Unknown, float]], wanted: Sequence[Unknown]
+) -> np.ndarray:
+    """Returns a basis `[modes, wanted]` of the solutions modulo 2; see `scalings`."""
+    matrix, columns = _matrix(rows, wanted)
+    basis = _null_space(matrix % 2, modulo=2)
+    return _echelon(basis[:, [columns[unknown] for unknown in wanted]], modulo=2)[0]
+
+
+def _matrix(
+    rows: Sequence[dict[Unknown, float]], wanted: Sequence[Unknown]
+) -> tuple[np.ndarray, dict[Unknown, int]]:
+    unknowns = dict.fromkeys([*wanted, *(u for row in rows for u in row)])
+    columns = {unknown: i for i, unknown in enumerate(unknowns)}
+    matrix = np.zeros((len(rows), len(columns)))
+    for i, row in enumerate(rows):
+        for unknown, value in row.items():
+            matrix[i, columns[unknown]] = value
+    return matrix, columns
+
+
+def _null_space(matrix: np.ndarray, modulo: int = 0) -> np.ndarray:
+    reduced, pivots = _echelon(matrix, modulo)
+    free = [j for j in range(matrix.shape[1]) if j not in pivots]
+    basis = np.zeros((len(free), matrix.shape[1]))
+    for i, j in enumerate(free):
+        basis[i, j] = 1
+        basis[i, pivots] = -reduced[:, j]
+    return basis % modulo if modulo else basis
+
+
+def _echelon(matrix: np.ndarray, modulo: int = 0) -> tuple[np.ndarray, list[int]]:
+    """Returns the non-zero rows of the reduced row echelon form, and its pivots."""
+    matrix, pivots = matrix.copy(), []
+    for column in range(matrix.shape[1]):
+        top = len(pivots)
+        candidates = np.abs(matrix[top:, column])
+        if not candidates.size or candidates.max() < 1e-9:
+            continue
+        best = top + int(np.argmax(candidates))
+        matrix[[top, best]] = matrix[[best, top]]
+        matrix[top] /= matrix[top, column]
+        factors = matrix[:, column].copy()
+        factors[top] = 0
+        matrix -= np.outer(factors, matrix[top])
+        if modulo:
+            matrix %= modulo
+        pivots.append(column)
+    return matrix[: len(pivots)], pivots
+
+
+def _whole(row: np.ndarray) -> np.ndarray:
+    """Scales a row of simple fractions to the smallest whole numbers."""
+    fractions = [Fraction(value).limit_denominator(360) for value in row]
+    return row * math.lcm(*(fraction.denominator for fraction in fractions))
