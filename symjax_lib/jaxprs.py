@@ -12,6 +12,8 @@ _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpo
 # Calls that carry a derivative of their own, which writing them out would lose.
 _RULES = ("custom_jvp_call", "custom_vjp_call")
 _TAP = "name"
+# For jaxprs whose inputs are not those of the function they come from.
+NO_INFO = core.DebugInfo("symjax_lib", "", None, None)
 
 
 class Program(NamedTuple):

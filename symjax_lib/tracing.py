@@ -66,7 +66,7 @@ def taps(fn: Callable) -> Callable:
         program = jaxprs.trace(fn, *args)
         named = jaxprs.named_values("tracing.taps", program)
         jaxpr = program.jaxpr.replace(
-            outvars=[*program.jaxpr.outvars, *named.values()], debug_info=_NO_INFO
+            outvars=[*program.jaxpr.outvars, *named.values()], debug_info=jaxprs.NO_INFO
         )
         leaves = jax.tree.leaves(args)
         results = eval_jaxpr(jaxpr, program.consts, *leaves)
@@ -163,9 +163,6 @@ def downstream(fn: Callable, name: str) -> Callable:
     return depends
 
 
-_NO_INFO = core.DebugInfo("symjax_lib", "", None, None)
-
-
 class _Cut(NamedTuple):
     value: core.Var
     rest: list[core.Var]
@@ -227,7 +224,7 @@ def _run(
         eqns=jaxprs.needed(jaxpr.eqns, targets, [*known, *jaxpr.invars]),
         invars=[*known, *jaxpr.invars],
         outvars=targets,
-        debug_info=_NO_INFO,
+        debug_info=jaxprs.NO_INFO,
     )
     leaves = jax.tree.leaves(args)
     return eval_jaxpr(jaxpr, program.consts, *known.values(), *leaves)

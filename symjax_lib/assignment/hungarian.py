@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jax import core
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 
@@ -43,7 +43,7 @@ def hungarian(score: ArrayLike, *, maximize: bool = True) -> jax.Array:
             "pad the shorter side with zeros, or vmap over the leading axes of a stack."
         )
     finite = jnp.all(jnp.isfinite(score))
-    if not isinstance(finite, core.Tracer) and not finite:
+    if not isinstance(finite, Tracer) and not finite:
         raise ValueError(
             "hungarian: the score has entries that are not finite; to forbid a pair, "
             "give it a finite score that is worse than any total of the others."

@@ -4,7 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import core
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 
@@ -48,7 +48,7 @@ def sinkhorn(matrix: ArrayLike, *, iterations: int = 16) -> jax.Array:
     if iterations < 0:
         raise ValueError(f"sinkhorn: iterations must be 0 or more, got {iterations}.")
     valid = jnp.all((matrix >= 0) & jnp.isfinite(matrix))
-    if not isinstance(valid, core.Tracer) and not valid:
+    if not isinstance(valid, Tracer) and not valid:
         raise ValueError(
             "sinkhorn: the matrix has entries that are negative or not finite; "
             "pass jax.nn.relu(matrix), or jnp.exp(matrix) for logits."

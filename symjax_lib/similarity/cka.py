@@ -17,12 +17,12 @@ from symjax_lib.similarity import features, kernels
 
 
 def g_relu_cka(x: ArrayLike, y: ArrayLike) -> jax.Array:
-    r"""Compares features by debiased CKA with the max kernel. Group: `G_ReLU`.
+    r"""Compares features by debiased CKA with the max kernel. Group: `G_ReLU`, signs.
 
     Every channel is centred over samples and space and divided by its norm; then
     :math:`K_{ij} = \max_c \langle x_{i,c}, x_{j,c} \rangle` over space. Permutations,
-    positive scalings and shifts of the channels on either side change nothing; signs
-    and rotations do. Higher is closer.
+    scalings of either sign and shifts of the channels on either side change nothing;
+    rotations do. Higher is closer.
 
     Widths and resolutions may differ: nothing is padded or repeated. A constant channel
     adds a zero to each maximum.
@@ -66,7 +66,7 @@ def linear_cka(
 
     With `channel_norm` it is the measure that the paper plots as orthogonal CKA: every
     channel is first centred and divided by its norm over samples and space. Its group
-    is then `G_ReLU`, and signs, but no longer the orthogonal one.
+    is then `G_ReLU` and signs, and no longer the orthogonal one.
 
     Args:
       x: `[N, ..., C]` features.

@@ -6,7 +6,7 @@ Groups act on the channels only; a sample at a place in space is one observation
 
 import jax
 import jax.numpy as jnp
-from jax import core
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 
@@ -118,7 +118,7 @@ def _as_features(caller: str, name: str, x: ArrayLike) -> jax.Array:
             f"and one channel, got shape {x.shape}."
         )
     finite = jnp.all(jnp.isfinite(x))
-    if not isinstance(finite, core.Tracer) and not finite:
+    if not isinstance(finite, Tracer) and not finite:
         raise ValueError(
             f"{caller}: {name} has values that are not finite; leave out a network "
             "that diverged, or the samples where it overflows."

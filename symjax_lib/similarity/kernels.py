@@ -48,11 +48,17 @@ def max_gram(x: ArrayLike) -> jax.Array:
       Godfrey et al., 2022, Definition 5.3; the example is that of Remark 5.5.
     """
     x = jnp.asarray(x)
-    n, c = x.shape[0], x.shape[-1]
-    channels = jnp.moveaxis(x.reshape(n, -1, c), -1, 0)
+    x = jnp.moveaxis(x.reshape(x.shape[0], -1, x.shape[-1]), -1, 0)
+    if x.shape[-1] == 1:  # without space there is no sum, so no matrix product
+        return _max_of_outer_products(x[..., 0])
     # One matrix product per channel: all at once would not fit into the cache.
     step = lambda gram, channel: (jnp.maximum(gram, _products(channel)), None)
-    return jax.lax.scan(step, _products(channels[0]), channels[1:])[0]
+    return jax.lax.scan(step, _products(x[0]), x[1:])[0]
+
+
+def _max_of_outer_products(x: jax.Array) -> jax.Array:
+    row = lambda sample: jnp.max(x * sample[:, None], axis=0)
+    return jax.lax.map(row, x.T)
 
 
 def _products(x: jax.Array) -> jax.Array:

@@ -72,7 +72,7 @@ def g_relu(n: int, *, alpha: float = 0.1, decay: float = 1e-4) -> Stitch:
 
     `P` is kept near the Birkhoff polytope by :math:`P \leftarrow \mathrm{Sinkhorn}_{16}
     (\mathrm{ReLU}(P))` after each step, and is pushed to its corners by
-    :math:`-\alpha \|P\|_F`; `D` stays positive by :math:`D \leftarrow \mathrm{ReLU}(D)`.
+    :math:`-\alpha \|P\|_F`; `D` stays positive by :math:`D \leftarrow` ReLU `(D)`.
     The projection is a scaling of rows and columns, not the nearest point of the
     polytope. In the end `P` is rounded to the best permutation by linear assignment.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import eval_jaxpr
 from jax.extend import core
 
 from symjax_lib import jaxprs
@@ -86,6 +87,7 @@ class _Walk:
 
     def __init__(self, program: jaxprs.Program) -> None:
         self.graph = rules.Graph()
+        self._jaxpr = program.jaxpr.replace(debug_info=jaxprs.NO_INFO)
         self._known = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
         self._values = {v: self.graph.value(v.aval.shape) for v in program.jaxpr.invars}
         # Elementwise results wait here until an operation of another kind needs them:
@@ -96,7 +98,7 @@ class _Walk:
         """Takes in one equation, whose operands are known."""
         constants = [self._constant(atom) for atom in eqn.invars]
         if all(constant is not None for constant in constants):
-            self._known.update(zip(eqn.outvars, _evaluate(eqn, constants), strict=True))
+            self._known.update(self._evaluate(eqn))
         elif (island := self._island(eqn, constants)) is not None:
             self._islands[eqn.outvars[0]] = island
         else:
@@ -107,6 +109,15 @@ class _Walk:
             ]
             results = rules.apply(self.graph, eqn, operands)
             self._values.update(zip(eqn.outvars, results, strict=True))
+
+    def _evaluate(self, eqn: core.JaxprEqn) -> dict[Any, Any]:
+        known = {v: self._known[v] for v in jaxprs.variables(eqn.invars)}
+        alone = self._jaxpr.replace(
+            constvars=[], invars=[*known], outvars=eqn.outvars, eqns=[eqn]
+        )
+        with jax.ensure_compile_time_eval():
+            results = eval_jaxpr(alone, (), *known.values())
+        return dict(zip(eqn.outvars, results, strict=True))
 
     def value(self, atom: Any) -> rules.Value:
         """Returns the axes of a variable or a constant."""
@@ -151,10 +162,3 @@ class _Walk:
             return None
         merged = {var: e for _, chain in found for var, e in chain.items()}
         return root, {**merged, result: eqn}
-
-
-def _evaluate(eqn: core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
-    functions, params = eqn.primitive.get_bind_params(eqn.params)
-    with jax.ensure_compile_time_eval():
-        results = eqn.primitive.bind(*functions, *operands, **params)
-    return results if eqn.primitive.multiple_results else [results]
