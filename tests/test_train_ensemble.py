@@ -1,0 +1,136 @@
+import dataclasses
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from closeness import assert_close
+from zoos import TINY, fake, quick_jit
+
+from symjax_lib import models
+from train import configs, data, ensemble, step
+from train.augment import augment
+from train.configs import UserError
+
+
+@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+def test_lift_stacks_the_results_of_each_seed(strategy):
+    def fn(tree, shared, x):
+        return {"out": tree["a"] @ shared + x}, x
+
+    rng = np.random.default_rng(0)
+    a, shared, x = rng.normal(size=(3, 2, 4)), rng.normal(size=4), rng.normal(size=3)
+    lifted = jax.jit(ensemble.lift(fn, strategy, (0, None, 0)))
+    tree, same = lifted({"a": a}, shared, x)
+    expected = np.stack([a[i] @ shared + x[i] for i in range(3)])
+    np.testing.assert_allclose(tree["out"], expected, rtol=1e-5)
+    np.testing.assert_allclose(same, x, rtol=1e-6)
+
+
+def test_groups_and_strategies():
+    assert ensemble.groups([4, 7], "loop") == [[4], [7]]
+    assert ensemble.groups([4, 7], "vmap") == [[4, 7]]
+    assert ensemble.groups([], "vmap") == ensemble.groups([], "loop") == []
+    on_cpu = jax.default_backend() == "cpu"
+    assert ensemble.resolve("auto") == ("loop" if on_cpu else "vmap")
+    assert [ensemble.resolve(s) for s in ("loop", "vmap")] == ["loop", "vmap"]
+
+
+def test_loop_and_vmap_agree_and_a_seed_does_not_depend_on_the_others():
+    """With SGD, as Adam magnifies rounding where a gradient is almost 0."""
+    dataset = fake()
+    images, labels = jnp.array(dataset.train_images), jnp.array(dataset.train_labels)
+    model = models.MyrtleCNN(width=4, num_classes=2)
+    optimiser = optax.sgd(0.1)
+    one_step = step.make_train_step(
+        model,
+        optimiser,
+        augment=lambda key, x: augment(key, x, flip=False, shift=1, fill=0),
+        normalise=lambda x: data.normalise(dataset, x),
+    )
+    keys = ensemble.seed_keys(TINY, [0, 1])
+    init = jax.vmap(step.make_init(model, optimiser, jnp.zeros((8, 8, 1))))
+    state = quick_jit(init)(keys)
+    order = jnp.arange(40).reshape(2, 1, 20) % 22
+
+    def run(strategy, *stacked):
+        axes = (0, 0, 0, None, None)
+        lifted = quick_jit(ensemble.lift(one_step, strategy, axes))
+        new, sums = lifted(*stacked, images, labels)
+        return {"new": new, "loss": sums.loss / 20}
+
+    loop = run("loop", state, keys, order)
+    vmap = run("vmap", state, keys, order)
+    jax.tree.map(lambda x, y: assert_close(x + 0.0, y), vmap, loop)
+    # On its own: the same bits.
+    alone = run("loop", *jax.tree.map(lambda x: x[1:], (state, keys, order)))
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y[1:]), alone, loop)
+    assert abs(loop["loss"][0] - loop["loss"][1]) > 1e-3  # the seeds do differ
+
+
+def test_the_base_seed_changes_every_seed():
+    keys = [
+        jax.random.key_data(
+            ensemble.seed_keys(dataclasses.replace(TINY, base_seed=base), [0, 1, 2])
+        )
+        for base in (0, 1)
+    ]
+    assert len(np.unique(np.concatenate(keys), axis=0)) == 6
+
+
+def test_an_epoch_shuffles_anew_and_shows_no_image_twice():
+    """Watched through a step that writes down the order it is given."""
+    dataset, seen = fake(), []
+
+    def watch(state, keys, order, images, labels):
+        seen.append(np.asarray(order))
+        return state, step.Sums(jnp.zeros(2), jnp.zeros(2))
+
+    indices = np.arange(0, 22, 2)
+    epoch = ensemble._make_train_epoch(watch, dataset, indices, 5)
+    keys = ensemble.seed_keys(TINY, [0, 1])
+    for number in (0, 1, 0):
+        epoch(None, keys, number)
+    assert len(seen) == 6  # two steps of five images, one image left out
+    for order in seen:
+        assert order.shape == (2, 2, 5)
+        for seed in order:
+            assert len(np.unique(seed)) == 10
+            assert set(seed.ravel()) <= set(indices)
+    first, second, again = seen[0], seen[2], seen[4]
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any()
+    assert (first[0] != first[1]).any()
+
+
+def test_validation_uses_the_held_out_images_and_all_of_them(monkeypatch):
+    """Against one plain pass, with a batch that does not divide their number."""
+    monkeypatch.setattr(ensemble, "EVALUATION_BATCH", 4)
+    dataset, config = fake(), dataclasses.replace(TINY, validation_fraction=0.25)
+    functions = ensemble.make_functions(config, dataset)
+    variables = functions.init(ensemble.seed_keys(config, [0])).variables
+    _, held_out = data.split(dataset.train_labels, 0.25)
+    model = configs.make_model(config, 2)
+    one = jax.tree.map(lambda leaf: leaf[0], variables)
+    for images, labels, found in (
+        (
+            dataset.train_images[held_out],
+            dataset.train_labels[held_out],
+            functions.validate(variables),
+        ),
+        (dataset.test_images, dataset.test_labels, functions.test(variables)),
+    ):
+        assert len(labels) % 4
+        x = data.normalise(dataset, images)
+        logits = cast(jax.Array, model.apply(one, x, train=False))
+        log_p = np.asarray(jax.nn.log_softmax(logits))
+        loss = -log_p[np.arange(len(labels)), labels].mean()
+        accuracy = (log_p.argmax(-1) == labels).mean()
+        np.testing.assert_allclose(found, [[loss, accuracy]], rtol=1e-5)
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(UserError, match=r"20 training images.*batch of 64"):
+        ensemble.make_functions(dataclasses.replace(TINY, batch_size=64), fake())

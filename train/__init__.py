@@ -1,0 +1,1 @@
+"""Zoos: networks that differ in their seed alone, trained and loaded."""

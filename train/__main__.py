@@ -1,0 +1,93 @@
+"""Trains a zoo: `python -m train CONFIG --out RUN [--seeds N] [--resume]`."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from train import configs, folder, zoo
+from train.configs import Config, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What to train, and where to put it."""
+
+    config: tyro.conf.OmitArgPrefixes[Config]
+    out: Path
+    """Folder of the run."""
+    resume: bool = False
+    """Go on with the run in that folder if there is one, or add seeds to it."""
+    data_dir: Path | None = None
+    """Folder of TensorFlow Datasets; by default $TFDS_DATA_DIR, then
+    ~/tensorflow_datasets."""
+
+
+def parse(argv: Sequence[str] | None = None) -> Arguments:
+    """Reads the command line: the name of a preset, then options that change it."""
+    presets = {
+        name: (
+            f"{preset.model}, width {preset.width}, on {preset.dataset}",
+            Arguments(preset, tyro.MISSING),
+        )
+        for name, preset in configs.PRESETS.items()
+    }
+    return tyro.extras.overridable_config_cli(
+        presets, prog="python -m train", args=argv
+    )
+
+
+def main(args: Arguments) -> None:
+    """Trains, shows a bar while it does, and prints a table."""
+    config = args.config
+    reused = args.resume and not folder.missing_seeds(config, args.out)
+    epochs = {}
+    total = config.seeds * config.epochs
+    with tqdm(total=total, unit="epoch", delay=1, disable=reused) as bar:
+
+        def progress(seed: int, done: int, accuracy: float) -> None:
+            epochs[seed] = done
+            bar.set_postfix_str(f"seed {seed}, validation {accuracy:.2%}", False)
+            bar.update(sum(epochs.values()) - bar.n)
+
+        result = zoo.train(
+            config,
+            args.out,
+            resume=args.resume,
+            data_dir=args.data_dir,
+            progress=progress,
+        )
+    print(f"{args.out}: complete{', reusing' if reused else ''}")
+    print(table(result))
+
+
+def table(result: zoo.Zoo) -> str:
+    """Returns the accuracies of each seed, their mean and standard deviation."""
+    columns = result.metrics
+    lines = ["seed  best epoch  validation     test"]
+    accuracies = []
+    for seed, epoch in enumerate(result.best_epoch):
+        row = (columns["seed"] == seed) & (columns["epoch"] == epoch)
+        row &= columns["split"] == "validation"
+        pair = columns["accuracy"][row].item(), result.test_accuracy[seed]
+        accuracies.append(pair)
+        lines.append(f"{seed:4}  {epoch:10}  {pair[0]:10.2%}  {pair[1]:7.2%}")
+    trained = np.array(accuracies)[np.isfinite(result.test_accuracy)]
+    if len(trained) < len(accuracies):
+        lines.append(f"{len(accuracies) - len(trained)} diverged, left out below")
+    if len(trained):
+        lines.append("mean {:23.2%}  {:7.2%}".format(*trained.mean(axis=0)))
+    if len(trained) > 1:
+        lines.append("sd   {:23.2%}  {:7.2%}".format(*trained.std(axis=0, ddof=1)))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        main(parse())
+    except UserError as error:
+        sys.exit(str(error))

@@ -1,0 +1,216 @@
+"""Many seeds: lifts the functions of one seed, and runs a group of seeds for an epoch.
+
+Every random number of a seed comes from `(base_seed, seed, epoch, step)` by `fold_in`,
+so a seed's result does not depend on which others are trained, or in which order.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train import augment, configs, data, step
+from train.configs import Config
+
+EVALUATION_BATCH = 128
+
+
+def resolve(strategy: str) -> str:
+    """Returns `loop` or `vmap`; `auto` is `loop` on a CPU.
+
+    There `vmap` over kernels becomes a grouped convolution, which XLA runs several
+    times slower than one seed after the other; on accelerators it is the faster one.
+
+    Args:
+      strategy: `auto`, `loop` or `vmap`.
+
+    Returns:
+      The strategy to use on this backend.
+    """
+    if strategy != "auto":
+        return strategy
+    return "loop" if jax.default_backend() == "cpu" else "vmap"
+
+
+def groups(seeds: Sequence[int], strategy: str) -> list[list[int]]:
+    """Divides seeds into the groups that are trained together.
+
+    Args:
+      seeds: any.
+      strategy: `loop` gives groups of one, `vmap` a single group.
+
+    Returns:
+      The groups, in order.
+
+    Example:
+      >>> groups([0, 1, 2], "loop"), groups([0, 1, 2], "vmap")
+      ([[0], [1], [2]], [[0, 1, 2]])
+    """
+    if strategy == "vmap":
+        return [list(seeds)] if seeds else []
+    return [[seed] for seed in seeds]
+
+
+def lift(fn: Callable, strategy: str, in_axes: Sequence[int | None]) -> Callable:
+    """Lifts a function of one seed to arguments that are stacked over seeds.
+
+    Args:
+      fn: any function of arrays or pytrees.
+      strategy: `vmap`, or `loop` for a program with one copy of `fn` for each seed.
+      in_axes: for each argument 0 if it is stacked, None if all seeds share it.
+
+    Returns:
+      A function whose results are stacked along axis 0.
+    """
+    if strategy == "vmap":
+        return jax.vmap(fn, tuple(in_axes))
+
+    def looped(*args: Any) -> Any:
+        stacked = [arg for arg, axis in zip(args, in_axes, strict=True) if axis == 0]
+        results = []
+        for i in range(len(jax.tree.leaves(stacked)[0])):
+            at = functools.partial(jax.tree.map, lambda leaf, i=i: leaf[i])
+            pairs = zip(args, in_axes, strict=True)
+            results.append(fn(*(at(arg) if axis == 0 else arg for arg, axis in pairs)))
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+    return looped
+
+
+def seed_keys(config: Config, seeds: Sequence[int]) -> jax.Array:
+    """Returns one key for each seed, from the config's base seed.
+
+    Args:
+      config: has the base seed.
+      seeds: the seeds' numbers.
+
+    Returns:
+      Keys `[S]`.
+    """
+    base = jax.random.key(config.base_seed)
+    return jax.vmap(functools.partial(jax.random.fold_in, base))(jnp.array(seeds))
+
+
+class Functions(NamedTuple):
+    """What a training is made of; `[S]` marks a leading axis of seeds in every leaf.
+
+    Attributes:
+      init: `keys [S] -> TrainState [S]`.
+      train_epoch: `(TrainState [S], keys [S], epoch) -> (TrainState [S], loss and
+        accuracy [S, 2])`, the means over the epoch; it reuses the state's memory.
+      validate: `variables [S] -> [S, 2]`, likewise, on the held-out training images.
+      test: `variables [S] -> [S, 2]` on the test images.
+    """
+
+    init: Callable[[jax.Array], step.TrainState]
+    train_epoch: Callable[..., tuple[step.TrainState, np.ndarray]]
+    validate: Callable[[Any], np.ndarray]
+    test: Callable[[Any], np.ndarray]
+
+
+def make_functions(config: Config, dataset: data.Dataset) -> Functions:
+    """Builds the functions that train and evaluate a group of seeds.
+
+    Args:
+      config: the hyper-parameters.
+      dataset: it is moved to the device, as uint8.
+
+    Returns:
+      `Functions`; each compiles when it is first called.
+
+    Raises:
+      UserError: the validation fraction leaves too few images for a batch, or none to
+        validate with.
+    """
+    rest, held_out = data.split(dataset.train_labels, config.validation_fraction)
+    if len(rest) < config.batch_size:
+        raise configs.UserError(
+            f"train: the {len(rest)} training images of {dataset.name} do not fill a "
+            f"batch of {config.batch_size}; choose a smaller --batch-size."
+        )
+    strategy = resolve(config.strategy)
+    model = configs.make_model(config, dataset.num_classes)
+    optimiser = step.make_optimiser(config, len(rest) // config.batch_size)
+    normalise = functools.partial(data.normalise, dataset)
+    image = normalise(dataset.train_images[0])
+    evaluate = step.make_evaluate(model, normalise=normalise)
+    evaluate = jax.jit(lift(evaluate, strategy, (0, None, None)))
+    train_step = step.make_train_step(
+        model,
+        optimiser,
+        augment=functools.partial(
+            augment.augment,
+            flip=config.flip,
+            shift=config.shift,
+            fill=np.round(dataset.mean * 255),
+        ),
+        normalise=normalise,
+    )
+    train_step = lift(train_step, strategy, (0, 0, 0, None, None))
+    init = lift(step.make_init(model, optimiser, image), strategy, (0,))
+    return Functions(
+        # It runs once for each seed: optimised code would only take longer to compile.
+        init=jax.jit(init, compiler_options={"xla_backend_optimization_level": 0}),
+        train_epoch=_make_train_epoch(
+            jax.jit(train_step, donate_argnums=0), dataset, rest, config.batch_size
+        ),
+        validate=_on_all(
+            evaluate, dataset.train_images[held_out], dataset.train_labels[held_out]
+        ),
+        test=_on_all(evaluate, dataset.test_images, dataset.test_labels),
+    )
+
+
+def _make_train_epoch(
+    train_step: Callable, dataset: data.Dataset, indices: np.ndarray, batch_size: int
+) -> Callable[..., tuple[step.TrainState, np.ndarray]]:
+    """Returns a function that shuffles, then loops over the steps of an epoch."""
+    images, labels = jax.device_put((dataset.train_images, dataset.train_labels))
+    steps = len(indices) // batch_size
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, None))
+    def start(key: jax.Array, epoch: int) -> tuple[jax.Array, jax.Array]:
+        order_key, key = jax.random.split(jax.random.fold_in(key, epoch))
+        order = jax.random.permutation(order_key, jnp.asarray(indices))
+        return key, order[: steps * batch_size].reshape(steps, batch_size)
+
+    def train_epoch(
+        state: step.TrainState, keys: jax.Array, epoch: int
+    ) -> tuple[step.TrainState, np.ndarray]:
+        keys, order = start(keys, epoch)
+        sums = []
+        # No scan, as XLA's CPU convolutions are slow inside a loop of its own; and
+        # nothing here waits for a result.
+        for _ in range(steps):
+            state, out = train_step(state, keys, order, images, labels)
+            sums.append(out)
+        return state, _mean(sums, steps * batch_size)
+
+    return train_epoch
+
+
+def _on_all(
+    evaluate: Callable, images: np.ndarray, labels: np.ndarray
+) -> Callable[[Any], np.ndarray]:
+    """Returns a function of variables that evaluates them on all images."""
+    padding = -len(labels) % EVALUATION_BATCH
+    filled = np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)])
+    marked = np.pad(labels, (0, padding), constant_values=-1)
+    batches = jax.device_put(
+        [
+            (filled[i : i + EVALUATION_BATCH], marked[i : i + EVALUATION_BATCH])
+            for i in range(0, len(marked), EVALUATION_BATCH)
+        ]
+    )
+    return lambda variables: _mean(
+        [evaluate(variables, *batch) for batch in batches], len(labels)
+    )
+
+
+def _mean(sums: Sequence[step.Sums], count: int) -> np.ndarray:
+    """Returns loss and accuracy `[S, 2]` of `count` images."""
+    return np.sum(jax.device_get(sums), axis=0, dtype=float).T / count

@@ -1,0 +1,167 @@
+"""Trains a group of seeds from its last checkpoint to the end."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from train import checkpoints, ensemble, step
+from train.configs import Config
+
+FINAL = "final"  # name of the checkpoint that makes a seed a finished one
+
+
+@struct.dataclass
+class Progress:
+    """A group of seeds in training; every leaf has a leading axis of seeds `[S]`.
+
+    Attributes:
+      state: after the last epoch.
+      best: variables after the best epoch so far.
+      history: `{"train", "validation"}`, `[S, epochs, 3]` loss, accuracy, seconds; nan
+        for epochs to come.
+    """
+
+    state: step.TrainState
+    best: Any
+    history: dict[str, np.ndarray]
+
+
+def train(
+    config: Config,
+    functions: ensemble.Functions,
+    seeds: Sequence[int],
+    folders: Sequence[Path],
+    progress: Callable[[int, int, float], None],
+) -> list[dict[str, Any]]:
+    """Trains seeds together to the end and saves what is kept of each.
+
+    Args:
+      config: epochs, base seed, and how often to save.
+      functions: from `ensemble.make_functions`.
+      seeds: their numbers.
+      folders: where each seed has its checkpoints.
+      progress: see `zoo.train`.
+
+    Returns:
+      For each seed what its checkpoint `final` has: `variables` after the best epoch,
+      `history` as in `Progress`, and `test` `[3]` loss, accuracy, seconds of that epoch
+      on the test images; loss and accuracy are nan for a seed that diverged.
+    """
+    keys = ensemble.seed_keys(config, seeds)
+    # A kill between two saves leaves some seeds ahead; all go on from the same epoch.
+    done = max(set.intersection(*map(checkpoints.epochs, folders)), default=0)
+    if done:
+        shapes = functools.partial(jax.eval_shape, functions.init)
+        group = _restore(folders, done, like=_start(shapes, keys, config))
+    else:
+        group = _start(functions.init, keys, config)
+    for epoch in range(done, config.epochs):
+        group = _train_epoch(functions, group, keys, epoch)
+        if (epoch + 1) % config.checkpoint_every == 0 and epoch + 1 < config.epochs:
+            _save(folders, f"epoch_{epoch + 1}", group)
+        for seed, row in zip(seeds, group.history["validation"][:, epoch], strict=True):
+            progress(seed, epoch + 1, row[1])
+    final = _finish(functions, group)
+    _save(folders, FINAL, final)
+    return [_one(final, i) for i in range(len(seeds))]
+
+
+def best_epoch(validation: np.ndarray) -> int:
+    """Returns the epoch to keep: highest accuracy, then lowest loss, then the first.
+
+    Args:
+      validation: `[epochs, 2 or more]` loss and accuracy; epochs whose loss is not
+        finite do not count.
+
+    Returns:
+      The epoch, from 0.
+
+    Example:
+      >>> best_epoch(np.array([[0.3, 0.8], [0.2, 0.9], [0.1, 0.9], [np.nan, 1.0]]))
+      2
+    """
+    loss, accuracy = validation[:, 0], validation[:, 1]
+    accuracy = np.where(np.isfinite(loss), accuracy, -np.inf)
+    return int(np.lexsort((loss, -accuracy))[0])
+
+
+def _start(init: Callable, keys: jax.Array, config: Config) -> Progress:
+    shape = (len(keys), config.epochs, 3)
+    history = {split: np.full(shape, np.nan) for split in ("train", "validation")}
+    # Twice, because a step reuses the memory of its state.
+    return Progress(init(keys), init(keys).variables, history)
+
+
+def _train_epoch(
+    functions: ensemble.Functions, group: Progress, keys: jax.Array, epoch: int
+) -> Progress:
+    begin = time.perf_counter()
+    state, trained = functions.train_epoch(group.state, keys, epoch)
+    middle = time.perf_counter()
+    validated = functions.validate(state.variables)
+    end = time.perf_counter()
+    history = jax.tree.map(np.copy, group.history)
+    history["train"][:, epoch] = _timed(trained, middle - begin)
+    history["validation"][:, epoch] = _timed(validated, end - middle)
+    better = [best_epoch(rows) == epoch for rows in history["validation"]]
+    best = _where(jnp.array(better), state.variables, group.best)
+    return Progress(state, best, history)
+
+
+@jax.jit
+@jax.vmap
+def _where(condition: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), new, old)
+
+
+def _finish(functions: ensemble.Functions, group: Progress) -> dict[str, Any]:
+    """Tests the best variables, once."""
+    begin = time.perf_counter()
+    tested = functions.test(group.best)
+    seconds = time.perf_counter() - begin
+    losses = np.stack([rows[..., 0] for rows in group.history.values()])
+    finite = np.all(np.isfinite(losses), axis=(0, 2))
+    tested = np.where(finite[:, None], tested, np.nan)
+    return {
+        "variables": group.best,
+        "history": group.history,
+        "test": _timed(tested, seconds),
+    }
+
+
+def _timed(metrics: np.ndarray, seconds: float) -> np.ndarray:
+    """Adds a column to `[S, 2]`: each seed's share of the time."""
+    share = np.full((len(metrics), 1), seconds / len(metrics))
+    return np.concatenate([metrics, share], axis=1)
+
+
+def _save(folders: Sequence[Path], name: str, stacked: Any) -> None:
+    """Saves each seed's part of a group, then removes what was saved before."""
+    stacked = jax.device_get(stacked)
+    for i, folder in enumerate(folders):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():  # from before a kill
+            checkpoints.save(folder / name, _one(stacked, i))
+    for folder in folders:
+        for path in folder.iterdir():
+            if path.name != name:
+                checkpoints.remove(path)
+
+
+def _restore(folders: Sequence[Path], epoch: int, like: Progress) -> Progress:
+    one = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:], leaf.dtype), like)
+    seeds = [checkpoints.restore(folder / f"epoch_{epoch}", one) for folder in folders]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *seeds)
+    state, best = jax.tree.map(jnp.array, (stacked.state, stacked.best))
+    return Progress(state, best, stacked.history)
+
+
+def _one(stacked: Any, i: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i, ...], stacked)

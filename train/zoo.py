@@ -1,0 +1,137 @@
+"""Trains and loads zoos: networks that differ in their seed alone.
+
+A run is a folder, see `folder`. One that is killed goes on to the same result, to the
+last bit: `train(..., resume=True)`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from train import checkpoints, configs, data, ensemble, folder, group
+from train.configs import Config, UserError
+
+
+class Zoo(NamedTuple):
+    """A finished run.
+
+    Attributes:
+      variables: `{"params", "batch_stats"}`, every leaf stacked over seeds on axis 0,
+        each seed as it was after its best epoch.
+      model: `model.apply(variables of one seed, normalised images, train=False)`.
+      config: of the run; `config.dataset` names its data set.
+      test_accuracy: `[S]`, as a fraction; nan for a seed that diverged.
+      best_epoch: `[S]`, from 0; see `group.best_epoch`.
+      metrics: the columns of `metrics.csv`, each `[rows]`. The row of the split `test`
+        has the best epoch. The loss of a seed that diverged is not finite.
+      manifest: what made the run, as in `manifest.json`.
+    """
+
+    variables: Any
+    model: nn.Module
+    config: Config
+    test_accuracy: np.ndarray
+    best_epoch: np.ndarray
+    metrics: dict[str, np.ndarray]
+    manifest: dict[str, Any]
+
+
+def train(
+    config: Config,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    data_dir: str | Path | None = None,
+    progress: Callable[[int, int, float], None] = lambda seed, epochs, accuracy: None,
+) -> Zoo:
+    """Trains the seeds of a zoo that are not finished yet.
+
+    The epoch to keep is chosen by accuracy on held-out training images, the same for
+    every seed; the test images are used once for each seed, at the end. (The paper's
+    code chooses by test accuracy.)
+
+    Args:
+      config: what to train.
+      out: the folder of the run.
+      resume: go on with a run that is there, or with more seeds; start it otherwise.
+      data_dir: see `data.load`.
+      progress: called with seed, number of epochs done and validation accuracy after
+        each epoch of each seed; for seeds that were finished before, once with nan.
+
+    Returns:
+      The finished run, as `load` does.
+
+    Raises:
+      UserError: `out` has something else, a run of another config or, without `resume`,
+        of this one; or the data or a checkpoint cannot be read. Nothing is overwritten.
+
+    References:
+      Godfrey et al., `On the Symmetries of Deep Learning Models and their Internal
+      Representations <https://arxiv.org/abs/2205.14258>`_, 2022, Appendix D.1.
+    """
+    run = Path(out)
+    configs.check(config)
+    folder.check(run, config, resume=resume)
+    missing = folder.missing_seeds(config, run)
+    if missing:
+        dataset = data.load(config.dataset, data_dir=data_dir)
+        functions = ensemble.make_functions(config, dataset)
+        finished = sorted(set(range(config.seeds)) - set(missing))
+        finals = _finals(run, finished)
+        folder.check_checkpoints(run, missing)
+        folder.describe(run, config, dataset)
+        for seed in finished:
+            progress(seed, config.epochs, float("nan"))
+        for seeds in ensemble.groups(missing, ensemble.resolve(config.strategy)):
+            folders = [folder.seed_folder(run, seed) for seed in seeds]
+            new = group.train(config, functions, seeds, folders, progress)
+            finals |= dict(zip(seeds, new, strict=True))
+            folder.write_metrics(run, folder.metrics(config, finals))
+    return load(run)
+
+
+def load(run: str | Path) -> Zoo:
+    """Loads a finished run.
+
+    Args:
+      run: its folder.
+
+    Returns:
+      A `Zoo`.
+
+    Raises:
+      UserError: there is no run, some seeds are not finished, or a file is damaged.
+    """
+    run = Path(run)
+    if not (run / "config.json").exists():
+        raise UserError(f"load: {run} holds no run; `python -m train` makes one.")
+    config = folder.read_config(run)
+    if missing := folder.missing_seeds(config, run):
+        raise UserError(
+            f"load: {len(missing)} of the {config.seeds} seeds of {run} are not "
+            "finished; run the command that started it again with --resume."
+        )
+    finals = _finals(run, range(config.seeds))
+    variables = [final["variables"] for final in finals.values()]
+    metrics = folder.metrics(config, finals)
+    tests = metrics["split"] == "test"
+    manifest = folder.read_manifest(run)
+    return Zoo(
+        variables=jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables),
+        model=configs.make_model(config, manifest["num_classes"]),
+        config=config,
+        test_accuracy=metrics["accuracy"][tests],
+        best_epoch=metrics["epoch"][tests],
+        metrics=metrics,
+        manifest=manifest,
+    )
+
+
+def _finals(run, seeds) -> dict[int, Any]:
+    paths = {seed: folder.seed_folder(run, seed) / group.FINAL for seed in seeds}
+    return {seed: checkpoints.restore(path) for seed, path in paths.items()}
