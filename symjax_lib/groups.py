@@ -60,7 +60,8 @@ class General:
 Element = Permutation | Monomial | General
 
 
-def identity(kind: str, n: int) -> Element:
+# The type follows the kind, which a signature can only say with an overload for each.
+def identity(kind: str, n: int) -> Any:
     """Returns the neutral element of a group.
 
     Args:
@@ -80,7 +81,7 @@ def identity(kind: str, n: int) -> Element:
     return permutation if kind == "permutation" else Monomial(permutation, jnp.ones(n))
 
 
-def sample(key: jax.Array, kind: str, n: int) -> Element:
+def sample(key: jax.Array, kind: str, n: int) -> Any:
     r"""Draws a random element of a group.
 
     Permutations are uniform, signs are fair coins, orthogonal matrices follow the Haar

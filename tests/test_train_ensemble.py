@@ -57,7 +57,7 @@ def test_loop_and_vmap_agree_and_a_seed_does_not_depend_on_the_others():
 
     def run(strategy, *stacked):
         axes = (0, 0, 0, None, None)
-        lifted = quick_jit(ensemble.lift(one_step, strategy, axes))
+        lifted = jax.jit(ensemble.lift(one_step, strategy, axes))
         new, sums = lifted(*stacked, images, labels)
         return {"new": new, "loss": sums.loss / 20}
 

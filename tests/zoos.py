@@ -8,7 +8,8 @@ import numpy as np
 from train import data
 from train.configs import Config
 
-# What a test runs once should compile quickly rather than run quickly.
+# What a test runs once should compile quickly rather than run quickly. Not for the
+# gradient of a maximum: unoptimised, XLA computes its operand twice, differently.
 quick_jit = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0}
 )

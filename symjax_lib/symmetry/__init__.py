@@ -2,6 +2,7 @@
 
 from symjax_lib.symmetry.action import (
     Channels as Channels,
+    Element as Element,
     act as act,
     act_on_tap as act_on_tap,
     element_at as element_at,

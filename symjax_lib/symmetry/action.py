@@ -60,9 +60,7 @@ def sample(key: jax.Array, spec: SymmetrySpec) -> dict[str, Channels | groups.Ge
 
 def _sample(key: jax.Array, space: Space) -> Channels | groups.General:
     if space.kind == "general_linear":
-        return groups.General(
-            groups.as_matrix(groups.sample(key, space.kind, space.size))
-        )
+        return groups.sample(key, space.kind, space.size)
     order, scale, sign = jax.random.split(key, 3)
     return Channels(
         groups.Permutation(jax.random.permutation(order, space.size)),
@@ -130,7 +128,9 @@ def act_on_tap(
     return _act("symmetry.act_on_tap", name, _tap(spec, name), g, value)
 
 
-def element_at(spec: SymmetrySpec, g: Element, name: str) -> groups.Element:
+def element_at(
+    spec: SymmetrySpec, g: Element, name: str
+) -> groups.Monomial | groups.General:
     r"""Returns :math:`\phi(A_l)`, which transforms the channels (last axis) of a tap.
 
     Args:
@@ -203,7 +203,9 @@ def _act(caller: str, path: str, spec: ArraySpec, g: Element, x: Any) -> jax.Arr
     return x
 
 
-def _at_factor(g: Channels | groups.General, factor: Factor) -> groups.Element:
+def _at_factor(
+    g: Channels | groups.General, factor: Factor
+) -> groups.Monomial | groups.General:
     """Returns how an element acts on a factor of an axis, by the factor's exponents."""
     if isinstance(g, groups.General):
         # Exponent -1 is the other side of a contraction, where the inverse acts.

@@ -1,0 +1,1 @@
+"""Experiments on a trained zoo, and one report of them all."""

@@ -1,0 +1,111 @@
+"""Measures a zoo: `python -m analysis EXPERIMENT --run RUN [--out DIR]`."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import tyro
+from tqdm import tqdm
+
+from analysis import experiments, output, report, subject
+from analysis.tables import to_text
+from train import folder
+from train.configs import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What to measure, on which run, and where to put it."""
+
+    experiment: tyro.conf.Positional[
+        Literal["report", "accuracy", "certificate", "procrustes", "cka", "stitching"]
+    ]
+    """`report` is all of them on one page."""
+    run: Path
+    """Folder of a run of `python -m train`."""
+    out: Path | None = None
+    """Folder to write; by default a folder of the run, named as the experiment."""
+    data_dir: Path | None = None
+    """Folder of TensorFlow Datasets; by default $TFDS_DATA_DIR, then
+    ~/tensorflow_datasets."""
+    images: int = 1000
+    """Test images that features are computed on, at most all."""
+    protocol: Literal["auto", "paper", "small_data"] = "auto"
+    """How stitches are fitted; `auto` is `small_data` for digits, else `paper`."""
+    seed: int = 0
+    """Of random group elements, untrained networks and the starts of stitches."""
+
+
+def parse(argv: Sequence[str] | None = None) -> Arguments:
+    """Reads the command line."""
+    return tyro.cli(Arguments, prog="python -m analysis", args=argv)
+
+
+def main(args: Arguments) -> None:
+    """Measures and writes, or says that it is done, and prints the main numbers."""
+    if not (args.run / "config.json").exists():
+        raise UserError(
+            f"analysis: {args.run} holds no run; make one by `python -m train "
+            f"digits_quick --out {args.run}`."
+        )
+    out = args.out or args.run / args.experiment
+    made_of = _made_of(args)
+    reused = output.is_complete(out, made_of)
+    if not reused:
+        loaded = subject.load(
+            args.run, data_dir=args.data_dir, images=args.images, seed=args.seed
+        )
+        output.write(out, made_of, _measure(args, loaded, made_of))
+    page = out / ("index.html" if args.experiment == "report" else "table.txt")
+    print((out / "table.txt").read_text(), end="")
+    print(f"{page}{' is complete, reusing it' if reused else ''}")
+
+
+def _measure(
+    args: Arguments, loaded: subject.Subject, made_of: dict[str, Any]
+) -> dict[str, str]:
+    """Returns the files to write, by name."""
+    whole = args.experiment == "report"
+    names = list(experiments.EXPERIMENTS) if whole else [args.experiment]
+    results = {}
+    with tqdm(names, unit="experiment") as bar:
+        for name in bar:
+            results[name] = experiments.run(
+                name, loaded, protocol=args.protocol, progress=bar.set_postfix_str
+            )
+    if whole:
+        table = to_text(report.main_table(results))
+        return {
+            **report.files(loaded, results, made_of),
+            "table.txt": table + "\nmean ± standard deviation over pairs of networks\n",
+        }
+    result = results[args.experiment]
+    return {
+        **result.files(),
+        "table.txt": "\n\n".join(map(to_text, result.summary)) + "\n",
+    }
+
+
+def _made_of(args: Arguments) -> dict[str, Any]:
+    return {
+        "experiment": args.experiment,
+        "run": f"the run created {folder.read_manifest(args.run)['created']}",
+        "networks": output.hash_of_run(args.run),
+        "images": args.images,
+        "protocol": args.protocol,
+        "seed": args.seed,
+        "symjax_lib": metadata.version("symjax_lib"),
+        "code": output.hash_of_code(),
+        "jax": jax.__version__,
+    }
+
+
+if __name__ == "__main__":
+    try:
+        main(parse())
+    except UserError as error:
+        sys.exit(str(error))

@@ -1,0 +1,101 @@
+"""The folder that an analysis writes, marked with what its files were made of."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import analysis
+import symjax_lib
+import train
+from train.configs import UserError
+
+MARK = "made_of.json"
+
+
+def hash_of_run(run: Path) -> str:
+    """Returns a hash of the config and the trained networks of a run.
+
+    Args:
+      run: the folder of a finished run.
+    """
+    networks = sorted(run.glob("checkpoints/*/final/sha256"))
+    return _hash([run / "config.json", *networks], run)
+
+
+def hash_of_code() -> str:
+    """Returns a hash of the sources that the numbers come from."""
+    packages = [Path(package.__path__[0]) for package in (analysis, symjax_lib, train)]
+    root = packages[0].parent
+    return _hash([p for d in packages for p in sorted(d.rglob("*.py"))], root)
+
+
+def _hash(paths: Sequence[Path], root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.relative_to(root)} ".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def is_complete(out: Path, made_of: Mapping[str, Any]) -> bool:
+    """Tells whether a folder already has what is asked for.
+
+    Args:
+      out: the folder; it need not exist.
+      made_of: what the output is computed from, as JSON has it; `run` and `experiment`
+        name it.
+
+    Returns:
+      True if the folder was made of the same; False if it is free, or has an output of
+      the same name, which `write` brings up to date.
+
+    Raises:
+      UserError: it has something else, which must not be lost.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    mark = _read(out / MARK)
+    if mark is None:
+        raise UserError(
+            f"analysis: {out} is there and is no output of this program; name another "
+            "folder with --out."
+        )
+    there, here = ({k: m[k] for k in ("experiment", "run")} for m in (mark, made_of))
+    if there != here:
+        raise UserError(
+            f"analysis: {out} has {there['experiment']} of {there['run']}, this is "
+            f"{here['experiment']} of {here['run']}. Nothing was changed; name another "
+            "folder with --out."
+        )
+    return mark == {**made_of, "complete": True}
+
+
+def write(
+    out: Path, made_of: Mapping[str, Any], files: Mapping[str, str | bytes]
+) -> None:
+    """Writes files one by one, each as a whole; the mark says when all are there.
+
+    Args:
+      out: the folder, which `is_complete` has passed; files of other names stay.
+      made_of: as for `is_complete`.
+      files: contents by name.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    start, end = (
+        json.dumps({**made_of, "complete": complete}, indent=2) + "\n"
+        for complete in (False, True)
+    )
+    for name, content in [(MARK, start), *files.items(), (MARK, end)]:
+        partial = out / f"{name}.partial"
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(partial, out / name)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        mark = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return mark if isinstance(mark, dict) and {"experiment", "run"} <= {*mark} else None

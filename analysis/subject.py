@@ -1,0 +1,159 @@
+"""What is analysed: the networks of a run, and the images they are measured on."""
+
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax_lib import stitching, tracing
+from train import data, zoo
+from train.configs import UserError
+
+
+class Layer(NamedTuple):
+    """A named value of the model.
+
+    Attributes:
+      name: of its tap.
+      paper: of the same layer in the paper's tables; empty if it has none.
+      channels: size of its last axis.
+    """
+
+    name: str
+    paper: str
+    channels: int
+
+    @property
+    def label(self) -> str:
+        """Both names, as figures and tables show them."""
+        return f"{self.name} ({self.paper})" if self.paper else self.name
+
+
+class Images(NamedTuple):
+    """Normalised images `[N, H, W, C]` and their labels `[N]`."""
+
+    images: jax.Array
+    labels: jax.Array
+
+
+class Subject(NamedTuple):
+    """A run, ready to be measured.
+
+    Attributes:
+      zoo: the run.
+      seeds: of the networks; those that diverged are left out.
+      networks: one for each of `seeds`.
+      layers: the model's taps, in order.
+      train: the images that the networks were trained on, without the held-out ones.
+      test: all test images.
+      measured: the first of the test images, on which features are computed.
+      key: of every random choice; see `stream`.
+    """
+
+    zoo: zoo.Zoo
+    seeds: tuple[int, ...]
+    networks: tuple[stitching.Network, ...]
+    layers: tuple[Layer, ...]
+    train: Images
+    test: Images
+    measured: Images
+    key: jax.Array
+
+    def stream(self, name: str) -> jax.Array:
+        """Returns the key of one purpose; different names give independent keys."""
+        return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+
+
+def load(
+    run: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    images: int = 1000,
+    seed: int = 0,
+) -> Subject:
+    """Loads a finished run and the data that it was trained on.
+
+    Args:
+      run: its folder.
+      data_dir: see `train.data.load`.
+      images: features are computed on so many test images, or on all if there are
+        fewer.
+      seed: of random elements, untrained networks and the starts of stitches.
+
+    Returns:
+      A `Subject`.
+
+    Raises:
+      UserError: there is no finished run in the folder or it is damaged, its data are
+        not found or others than it was trained on, every seed diverged, or there are
+        fewer than 4 images.
+    """
+    if images < 4:
+        raise UserError(f"analysis: --images is {images}, debiased CKA needs 4.")
+    result = zoo.load(run)
+    dataset = data.load(result.config.dataset, data_dir=data_dir)
+    trained_on = result.manifest["data_fingerprint"]
+    if dataset.fingerprint != trained_on:
+        raise UserError(
+            f"analysis: {run} was trained on {dataset.name} with the fingerprint "
+            f"{trained_on}, and these data have {dataset.fingerprint}; name the folder "
+            "of the same data with --data-dir."
+        )
+    seeds = tuple(np.flatnonzero(np.isfinite(result.test_accuracy)).tolist())
+    if not seeds:
+        raise UserError(f"analysis: every seed of {run} diverged; nothing to measure.")
+    rest, _ = data.split(dataset.train_labels, result.config.validation_fraction)
+    take = lambda images, labels: Images(
+        data.normalise(dataset, images), jnp.asarray(labels)
+    )
+    test = take(dataset.test_images, dataset.test_labels)
+    networks = _unstack(result, result.variables, seeds)
+    return Subject(
+        zoo=result,
+        seeds=seeds,
+        networks=networks,
+        layers=_layers(result, networks[0], test.images[:1]),
+        train=take(dataset.train_images[rest], dataset.train_labels[rest]),
+        test=test,
+        measured=Images(test.images[:images], test.labels[:images]),
+        key=jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"analysis")),
+    )
+
+
+def untrained(subject: Subject) -> tuple[stitching.Network, ...]:
+    """Returns as many networks of the same architecture as there are, as initialised.
+
+    Args:
+      subject: the run; their keys are none of its own.
+
+    Returns:
+      Networks with the running statistics that BatchNorm starts from.
+    """
+    model, image = subject.zoo.model, subject.test.images[:1]
+    keys = jax.random.split(subject.stream("untrained"), len(subject.seeds))
+    # It runs once: optimised code would only take longer to compile.
+    init = jax.jit(
+        jax.vmap(lambda key: model.init(key, image)),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    return _unstack(subject.zoo, init(keys), range(len(keys)))
+
+
+def _unstack(result: zoo.Zoo, variables, indices) -> tuple[stitching.Network, ...]:
+    host = jax.device_get(variables)
+    one = lambda i: jax.device_put(jax.tree.map(lambda leaf: leaf[i, ...], host))
+    return tuple(stitching.from_linen(result.model, one(i)) for i in indices)
+
+
+def _layers(
+    result: zoo.Zoo, network: stitching.Network, image: jax.Array
+) -> tuple[Layer, ...]:
+    taps = jax.eval_shape(tracing.taps(network.predict), network.variables, image)[1]
+    paper = result.model.paper_names
+    return tuple(
+        Layer(name, paper.get(name, ""), taps[name].shape[-1])
+        for name in result.model.tap_names
+    )

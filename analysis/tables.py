@@ -1,0 +1,114 @@
+"""Rows of results: as CSV files, as text for the terminal, as cells of a page."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.statistics import Summary, summarise
+from analysis.subject import Layer
+
+Rows = list[dict[str, Any]]
+"""A table; all rows have the same columns, in the same order."""
+
+
+def to_csv(rows: Rows) -> str:
+    r"""Returns a table as CSV, with six significant digits.
+
+    Args:
+      rows: at least one.
+
+    Example:
+      >>> to_csv([{"layer": "conv1", "mean": 1 / 3}])
+      'layer,mean\nconv1,0.333333\n'
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _exact(x) for name, x in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def to_text(rows: Rows) -> str:
+    """Returns a table with aligned columns, as `cell` shows the values.
+
+    Args:
+      rows: at least one.
+
+    Example:
+      >>> print(to_text([{"layer": "conv1", "n": 6}]))
+      layer  n
+      conv1  6
+    """
+    lines = [list(rows[0]), *([cell(x) for x in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        .rstrip()
+        for line in lines
+    )  # fmt: skip
+
+
+def cell(value: Any) -> str:
+    """Returns a value as people read it: three significant digits of a number.
+
+    Args:
+      value: any.
+
+    Example:
+      >>> cell(0.123456), cell(True), cell(float("nan"))
+      ('0.123', 'yes', '–')
+    """
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float | np.floating):
+        return "–" if np.isnan(value) else f"{value:.3g}"
+    return str(value)
+
+
+def mean_sd(summary: Summary, *, percent: bool = False) -> str:
+    """Returns mean ± sd as the tables show it.
+
+    Args:
+      summary: of one row of values.
+      percent: multiply by 100.
+
+    Example:
+      >>> from analysis.statistics import summarise
+      >>> mean_sd(summarise([0.5, 0.6])), mean_sd(summarise([0.5, 0.6]), percent=True)
+      ('0.550 ± 0.071', '55.0 ± 7.1')
+    """
+    mean, sd = float(summary.mean), float(summary.sd)
+    if np.isnan(mean):
+        return "–"
+    digits, factor = (1, 100) if percent else (3, 1)
+    spread = "" if np.isnan(sd) else f" ± {factor * sd:.{digits}f}"
+    return f"{factor * mean:.{digits}f}{spread}"
+
+
+def by_layer(
+    layers: Sequence[Layer], columns: Mapping[str, np.ndarray], *, percent: bool = False
+) -> Rows:
+    """Returns a row for each layer with mean ± sd of each column.
+
+    Args:
+      layers: `L` of them.
+      columns: `[P, L]` values by name.
+      percent: multiply by 100.
+    """
+    return [
+        {"layer": layer.label, "channels": layer.channels}
+        | {
+            name: mean_sd(summarise(values[:, j]), percent=percent)
+            for name, values in columns.items()
+        }
+        for j, layer in enumerate(layers)
+    ]
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    return int(value) if isinstance(value, bool | np.bool_) else value

@@ -1,0 +1,259 @@
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+from symjax_lib import groups, stitching, symmetry, tracing
+from symjax_lib.tracing import tap
+
+
+class Net(nn.Module):
+    """A plain layer and a residual block, with BatchNorm, for 8x8 images."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        norm = functools.partial(
+            nn.BatchNorm, use_running_average=not train, momentum=0.9
+        )
+        x = nn.Conv(8, (3, 3), strides=2, name="conv1")(x)
+        x = tap(nn.relu(norm(name="bn1")(x)), "one")
+        y = tap(
+            nn.relu(norm(name="bn2")(nn.Conv(6, (3, 3), name="conv2")(x))), "inside"
+        )
+        x = tap(nn.relu(x + nn.Conv(8, (3, 3), name="conv3")(y)), "out")
+        return nn.Dense(10, name="head")(x.reshape(x.shape[0], -1))
+
+
+NET = Net()
+WIDTHS = {"one": 8, "inside": 6, "out": 8}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images, labels = load_digits(return_X_y=True)
+    images = (jnp.asarray(images, jnp.float32).reshape(-1, 8, 8, 1) - 4.9) / 6.0
+    return images, jnp.asarray(labels)
+
+
+@pytest.fixture(scope="module")
+def networks(digits):
+    """Two networks trained for a few epochs on 1,024 digits."""
+    images, labels = (a[:1024] for a in digits)
+    adam = optax.adam(5e-3)
+    update = stitching.from_linen(NET, {}).update
+
+    @jax.jit
+    def step(v, state, x, y):
+        def loss(params):
+            logits, new = update({**v, "params": params}, x)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+            return losses.mean(), new
+
+        gradient, new = jax.grad(loss, has_aux=True)(v["params"])
+        updates, state = adam.update(gradient, state)
+        return {**new, "params": optax.apply_updates(v["params"], updates)}, state
+
+    trained = []
+    for seed in range(2):
+        v = NET.init(jax.random.key(seed), images[:1])
+        state = adam.init(v["params"])
+        for epoch in range(5):
+            order = jax.random.permutation(jax.random.key(10 * seed + epoch), 1024)
+            for batch in order.reshape(-1, 64):
+                v, state = step(v, state, images[batch], labels[batch])
+        trained.append(stitching.from_linen(NET, v))
+    return trained
+
+
+def clean_accuracy(network, images, labels):
+    right = network.predict(network.variables, images).argmax(-1) == labels
+    return int(right.sum()) / len(labels)
+
+
+def planted(network, images, seed=0):
+    """The same function in other weights, and the element that relates the two."""
+    spec = symmetry.trace(network.predict, network.variables, images[:1])
+    g = symmetry.sample(jax.random.key(seed), spec)
+    moved = symmetry.act(spec, g, network.variables)
+    return network._replace(variables=moved), lambda name: symmetry.element_at(
+        spec, g, name
+    )
+
+
+@pytest.mark.parametrize("layer", ["one", "inside"])
+def test_planted_element_is_an_exact_stitch(digits, networks, layer):
+    """From f to A f, phi(A_l) is exact (E.5); outside its layer it is not."""
+    images, labels = digits
+    front = networks[0]
+    back, element = planted(front, images)
+    matrix = groups.as_matrix(element(layer))
+    stitch = stitching.full(WIDTHS[layer])
+    fitted = stitching.Fitted({"matrix": matrix}, back.variables, np.zeros(0))
+    measure = functools.partial(
+        stitching.accuracy, stitch, front=front, back=back, layer=layer
+    )
+    exact = measure(fitted, images=images, labels=labels)
+    clean = clean_accuracy(front, images, labels)
+    if layer == "inside":
+        # The skip connection comes from the front too, in the front's coordinates.
+        assert exact < clean - 0.05
+        return
+    assert exact == clean
+    assert stitching.penalty(clean, clean_accuracy(back, images, labels), exact) == 0.0
+    value, rest = tracing.split(front.predict, layer)[0](front.variables, images[:9])
+    out = tracing.split(back.predict, layer)[1](
+        value @ matrix.T, rest, back.variables, images[:9]
+    )
+    logits = front.predict(front.variables, images[:9])
+    np.testing.assert_allclose(out, logits, rtol=1e-3, atol=1e-3)
+    wrong = fitted._replace(params={"matrix": jnp.eye(WIDTHS[layer])})
+    assert measure(wrong, images=images, labels=labels) < clean - 0.2
+
+
+def test_identity_inside_a_block_is_exact(digits, networks):
+    images, labels = digits
+    fitted = stitching.Fitted(
+        {"matrix": jnp.eye(6)}, networks[0].variables, np.zeros(0)
+    )
+    both = (networks[0], networks[0])
+    stitched = stitching.accuracy(
+        stitching.full(6), fitted, *both, "inside", images, labels
+    )
+    assert stitched == clean_accuracy(networks[0], images, labels)
+
+
+ADAM = optax.adam(2e-2)
+SGD = optax.sgd(1e-2)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_g_relu_finds_a_planted_permutation(digits, networks, seed):
+    """Neither the start nor the features tell the answer; only the loss does.
+
+    The scales come out as they suit the doubly stochastic matrix before its rounding,
+    so the stitched network is not as good as the one with the planted element.
+    """
+    images, labels = digits
+    front = networks[0]
+    back, element = planted(front, images, seed=3)
+    stitch = stitching.g_relu(8)
+    fitted = stitching.fit(
+        jax.random.key(seed), stitch, front, back, "one", images[:1024], labels[:1024],
+        epochs=20, optimizer=SGD,
+    )  # fmt: skip
+    truth = groups.as_matrix(element("one")) > 0
+    np.testing.assert_array_equal(fitted.params["matrix"], truth)
+    stitched = stitching.accuracy(
+        stitch, fitted, front, back, "one", images[1024:], labels[1024:]
+    )
+    clean = clean_accuracy(front, images[1024:], labels[1024:])
+    assert clean - stitched < 0.2
+
+
+@pytest.mark.parametrize("make", [stitching.full, stitching.g_relu])
+@pytest.mark.parametrize("layer", ["one", "inside"])
+def test_fitting_two_trained_networks(digits, networks, make, layer):
+    images, labels = digits
+    front, back = networks
+    stitch = make(WIDTHS[layer])
+    fit = functools.partial(
+        stitching.fit, jax.random.key(0), stitch, front, back, layer,
+        images[:512], labels[:512], epochs=3, optimizer=ADAM,
+    )  # fmt: skip
+    fitted = fit()
+    again = fit()
+    assert jax.tree.all(jax.tree.map(np.array_equal, fitted, again))
+    assert fitted.losses.shape == (3,)
+    assert fitted.losses[-1] < fitted.losses[0]
+    test = (images[1024:], labels[1024:])
+    start = fitted._replace(
+        params=stitch.finalize(stitch.init(jax.random.key(9))), variables=back.variables
+    )
+    untrained = stitching.accuracy(stitch, start, front, back, layer, *test)
+    trained = stitching.accuracy(stitch, fitted, front, back, layer, *test)
+    # Inside a block G_ReLU can do little (E.56); the standard error is 0.014.
+    margin = 0.05 if (make, layer) == (stitching.g_relu, "inside") else 0.1
+    assert trained > untrained + margin
+    # Of the back only the statistics after the cut have moved.
+    moved = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, same in jax.tree_util.tree_leaves_with_path(
+            jax.tree.map(np.array_equal, fitted.variables, back.variables)
+        )
+        if not same
+    ]
+    expected = {"one": ["batch_stats/bn2/mean", "batch_stats/bn2/var"], "inside": []}
+    assert moved == expected[layer]
+
+
+def test_refresh_matters_and_is_of_the_training_data(digits, networks):
+    """After rounding, statistics that belong to other features cost accuracy."""
+    images, labels = digits
+    front, back = networks
+    stitch = stitching.g_relu(8)
+    fitted = stitching.fit(
+        jax.random.key(2), stitch, front, back, "one", images[:1024], labels[:1024],
+        epochs=4, optimizer=ADAM,
+    )  # fmt: skip
+    value, _ = tracing.split(front.predict, "one")[0](front.variables, images[:1024])
+    stitched = stitch.apply(fitted.params, value)
+    conv = back.variables["params"]["conv2"]
+    y = nn.Conv(6, (3, 3)).apply({"params": conv}, stitched)
+    mean = fitted.variables["batch_stats"]["bn2"]["mean"]
+    close = np.abs(mean - y.mean((0, 1, 2))) / y.std((0, 1, 2))  # pyright: ignore
+    stale = back.variables["batch_stats"]["bn2"]["mean"]
+    far = np.abs(stale - y.mean((0, 1, 2))) / y.std((0, 1, 2))  # pyright: ignore
+    assert float(close.max()) < 0.1 < float(far.max())
+
+
+def test_g_relu_stays_in_its_class():
+    stitch = stitching.g_relu(5)
+    params = stitch.init(jax.random.key(0))
+    matrix = np.asarray(params["matrix"])
+    np.testing.assert_allclose(matrix.sum(0), 1, atol=1e-5)
+    np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-4)
+    np.testing.assert_array_equal(params["scale"], np.ones(5))
+    noise = jax.random.normal(jax.random.key(1), (5, 5))
+    pushed = stitch.project({"matrix": noise + matrix, "scale": noise[0]})
+    assert float(pushed["scale"].min()) >= 0
+    assert float(pushed["matrix"].min()) >= 0
+    final = stitch.finalize(pushed)
+    rounded = np.asarray(final["matrix"])
+    assert sorted(rounded.argmax(1)) == list(range(5))
+    assert set(rounded.ravel()) == {0.0, 1.0}
+    x = jax.random.normal(jax.random.key(2), (2, 3, 3, 5))
+    g = groups.Monomial(
+        groups.Permutation(jnp.asarray(rounded.argmax(1))), final["scale"]
+    )
+    np.testing.assert_allclose(stitch.apply(final, x), groups.act(g, x), atol=1e-6)
+    # The penalty is alpha ||P||_F, largest at permutations, and the decay of D.
+    corner = stitch.penalty({"matrix": jnp.eye(5), "scale": 2 * jnp.ones(5)})
+    assert float(corner) == pytest.approx(-0.1 * 5**0.5 + 1e-4 / 2 * 20)
+
+
+def test_constructors_return_one_object():
+    assert stitching.full(4) is stitching.full(4)
+    assert stitching.g_relu(4) is stitching.g_relu(4)
+    assert (
+        stitching.from_linen(Net(), {}).predict is stitching.from_linen(NET, {}).predict
+    )
+
+
+def test_errors(digits, networks):
+    images, labels = digits
+    fit = functools.partial(
+        stitching.fit, jax.random.key(0), stitching.full(8), *networks
+    )
+    with pytest.raises(ValueError, match="20 images do not fill a batch of 32"):
+        fit("one", images[:20], labels[:20])
+    with pytest.raises(ValueError, match="40 images but 39 labels"):
+        fit("one", images[:40], labels[:39])
+    with pytest.raises(
+        ValueError, match="no tap 'two'; this function names 'one', 'ins"
+    ):
+        fit("two", images[:64], labels[:64])
