@@ -170,9 +170,13 @@ def test_dead_channels():
     assert out.dead_channels.tolist() == [0, 0]
     assert float(padded.similarity) > float(out.similarity) + 0.1
     np.testing.assert_allclose(padded.live_similarity, out.similarity, atol=1e-6)
-    for measure in (similarity.g_relu_cka, similarity.linear_cka):
-        with_dead = measure(jnp.concatenate([x, dead], -1), y)
-        np.testing.assert_allclose(with_dead, measure(x, y), atol=1e-6)
+    widened = jnp.concatenate([x, dead], -1)
+    cka = similarity.linear_cka
+    np.testing.assert_allclose(cka(widened, y), cka(x, y), atol=1e-6)
+    # In the max kernel they are a floor at zero.
+    gram = lambda z: similarity.max_gram(similarity.unit_channels(z, center=True))
+    np.testing.assert_allclose(gram(widened), jnp.maximum(gram(x), 0), atol=1e-6)
+    assert float(gram(x).min()) < 0
 
 
 def test_constant_features_have_no_cka():
