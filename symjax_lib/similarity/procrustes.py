@@ -4,7 +4,7 @@ Unequal shapes are matched as `features.match` says: pixels of the smaller map a
 repeated, and the narrower features get channels of zeros.
 """
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,10 @@ from jax.typing import ArrayLike
 from symjax_lib import assignment, groups
 from symjax_lib.similarity import features
 
+Element = TypeVar("Element", groups.Permutation, groups.General)
 
-class ProcrustesResult(NamedTuple):
+
+class ProcrustesResult(NamedTuple, Generic[Element]):
     """How close two features are up to a group.
 
     Attributes:
@@ -29,14 +31,14 @@ class ProcrustesResult(NamedTuple):
 
     similarity: jax.Array
     distance: jax.Array
-    element: groups.Permutation | groups.General
+    element: Element
     dead_channels: jax.Array
     live_similarity: jax.Array
 
 
 def g_relu_procrustes(
     x: ArrayLike, y: ArrayLike, *, center: bool = False
-) -> ProcrustesResult:
+) -> ProcrustesResult[groups.Permutation]:
     r"""Compares features up to permutation and positive scaling. Group: `G_ReLU`.
 
     With :math:`\tilde X, \tilde Y` the features with every channel at unit norm,
@@ -100,7 +102,7 @@ def g_relu_procrustes(
 
 def orthogonal_procrustes(
     x: ArrayLike, y: ArrayLike, *, center: bool = False
-) -> ProcrustesResult:
+) -> ProcrustesResult[groups.General]:
     r"""Compares features up to rotations and reflections. Group: orthogonal.
 
     With :math:`\tilde X, \tilde Y` the features divided by their whole Frobenius norm,
