@@ -140,7 +140,7 @@ def plot(record: Record) -> dict[str, Figure]:
     labels = [layer.label for layer in record.layers]
     figures = {}
     for i, (name, maps) in enumerate(record.maps.items(), start=1):
-        figure, axes = style.figure(width=3.3, height=3.1)
+        figure, axes = style.figure(width=3.0, height=2.9)
         style.heat_map(axes, maps.mean(axis=0), labels, f"{name} CKA")
         axes.set_xlabel("layer of the second network", fontsize="small")
         axes.set_ylabel("layer of the first network", fontsize="small")

@@ -12,8 +12,6 @@ _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpo
 # Calls that carry a derivative of their own, which writing them out would lose.
 _RULES = ("custom_jvp_call", "custom_vjp_call")
 _TAP = "name"
-# For jaxprs whose inputs are not those of the function they come from.
-NO_INFO = core.DebugInfo("symjax_lib", "", None, None)
 
 
 class Program(NamedTuple):
@@ -51,7 +49,9 @@ def trace(fn: Callable, *args: Any, rules: bool = True) -> Program:
     jaxpr = closed.jaxpr
     equations: list[core.JaxprEqn] = []
     outvars = _inline(jaxpr, [*jaxpr.constvars, *jaxpr.invars], equations, rules)
-    flat = jaxpr.replace(eqns=equations, outvars=outvars)
+    # Parts of it will have other inputs and outputs than the names that JAX noted.
+    info = jaxpr.debug_info._replace(arg_names=None, result_paths=None)
+    flat = jaxpr.replace(eqns=equations, outvars=outvars, debug_info=info)
     count = len(jax.tree.leaves(args[0])) if args else 0
     return Program(
         flat,

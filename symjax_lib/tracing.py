@@ -65,9 +65,7 @@ def taps(fn: Callable) -> Callable:
     def with_taps(*args: Any) -> tuple[Any, dict[str, jax.Array]]:
         program = jaxprs.trace(fn, *args)
         named = jaxprs.named_values("tracing.taps", program)
-        jaxpr = program.jaxpr.replace(
-            outvars=[*program.jaxpr.outvars, *named.values()], debug_info=jaxprs.NO_INFO
-        )
+        jaxpr = program.jaxpr.replace(outvars=[*program.jaxpr.outvars, *named.values()])
         leaves = jax.tree.leaves(args)
         results = eval_jaxpr(jaxpr, program.consts, *leaves)
         count = program.out_tree.num_leaves
@@ -224,7 +222,6 @@ def _run(
         eqns=jaxprs.needed(jaxpr.eqns, targets, [*known, *jaxpr.invars]),
         invars=[*known, *jaxpr.invars],
         outvars=targets,
-        debug_info=jaxprs.NO_INFO,
     )
     leaves = jax.tree.leaves(args)
     return eval_jaxpr(jaxpr, program.consts, *known.values(), *leaves)

@@ -87,7 +87,7 @@ class _Walk:
 
     def __init__(self, program: jaxprs.Program) -> None:
         self.graph = rules.Graph()
-        self._jaxpr = program.jaxpr.replace(debug_info=jaxprs.NO_INFO)
+        self._jaxpr = program.jaxpr
         self._known = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
         self._values = {v: self.graph.value(v.aval.shape) for v in program.jaxpr.invars}
         # Elementwise results wait here until an operation of another kind needs them:
