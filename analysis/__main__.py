@@ -34,8 +34,10 @@ class Arguments:
     ~/tensorflow_datasets."""
     images: int = 1000
     """Test images that features are computed on, at most all."""
-    protocol: Literal["auto", "paper", "small_data"] = "auto"
-    """How stitches are fitted; `auto` is `small_data` for digits, else `paper`."""
+    stitch_epochs: int = 20
+    """Passes over the training images in which a stitch is fitted; 20 in the paper."""
+    stitch_learning_rate: float | None = None
+    """Of plain SGD; by default the paper's 1e-3, and 1e-2 for digits."""
     seed: int = 0
     """Of random group elements, untrained networks and the starts of stitches."""
 
@@ -75,7 +77,11 @@ def _measure(
     with tqdm(names, unit="experiment") as bar:
         for name in bar:
             results[name] = experiments.run(
-                name, loaded, protocol=args.protocol, progress=bar.set_postfix_str
+                name,
+                loaded,
+                stitch_epochs=args.stitch_epochs,
+                stitch_learning_rate=args.stitch_learning_rate,
+                progress=bar.set_postfix_str,
             )
     if whole:
         table = to_text(report.main_table(results))
@@ -96,7 +102,8 @@ def _made_of(args: Arguments) -> dict[str, Any]:
         "run": f"the run created {folder.read_manifest(args.run)['created']}",
         "networks": output.hash_of_run(args.run),
         "images": args.images,
-        "protocol": args.protocol,
+        "stitch_epochs": args.stitch_epochs,
+        "stitch_learning_rate": args.stitch_learning_rate,
         "seed": args.seed,
         "symjax_lib": metadata.version("symjax_lib"),
         "code": output.hash_of_code(),

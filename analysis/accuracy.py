@@ -73,7 +73,7 @@ def summary(record: Record) -> list[Rows]:
     rows = [
         {
             "network": f"seed {seed}",
-            "best epoch": int(epoch) + 1,
+            "best epoch, from 0": int(epoch),
             "validation": percent(validation),
             "test": percent(test),
         }
@@ -84,7 +84,7 @@ def summary(record: Record) -> list[Rows]:
     rows.append(
         {
             "network": "mean ± sd over seeds",
-            "best epoch": "",
+            "best epoch, from 0": "",
             "validation": last[0],
             "test": last[1],
         }

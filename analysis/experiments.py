@@ -47,7 +47,8 @@ def run(
     name: str,
     subject: Subject,
     *,
-    protocol: str = "auto",
+    stitch_epochs: int = stitching.EPOCHS,
+    stitch_learning_rate: float | None = None,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Result:
     """Runs one experiment.
@@ -55,7 +56,8 @@ def run(
     Args:
       name: one of `EXPERIMENTS`.
       subject: the run.
-      protocol: for stitching, see `stitching.compute`.
+      stitch_epochs: see `stitching.compute`.
+      stitch_learning_rate: likewise.
       progress: called with what is being done.
 
     Raises:
@@ -64,7 +66,12 @@ def run(
     progress(name)
     module = EXPERIMENTS[name]
     if name == "stitching":
-        record = stitching.compute(subject, protocol=protocol, progress=progress)
+        record = stitching.compute(
+            subject,
+            epochs=stitch_epochs,
+            learning_rate=stitch_learning_rate,
+            progress=progress,
+        )
     else:
         record = module.compute(subject)
     return Result(

@@ -54,8 +54,8 @@ def test_trained_networks_are_closer_than_random_ones_where_a_measure_can_tell(i
     ]
     random = [MODEL.init(jax.random.key(seed), images[:1]) for seed in (0, 1)]
     tables = {
-        "seeds 0 and 10": compare(*trained, images),
-        "two random initialisations": compare(*random, images),
+        "seeds 0 and 10": compare(trained[0], trained[1], images),
+        "two random initialisations": compare(random[0], random[1], images),
     }
     for title, table in tables.items():
         rows = [
