@@ -116,3 +116,5 @@ if __name__ == "__main__":
         main(parse())
     except UserError as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"analysis: {error}")

@@ -38,7 +38,7 @@ def contents(folder):
 
 
 def test_round_trip_is_exact(tmp_path):
-    checkpoints.save(tmp_path / "epoch_3", state())
+    checkpoints.save({tmp_path / "epoch_3": state()})
     restored = checkpoints.restore(tmp_path / "epoch_3", like=state(seed=1))
     assert_same(restored, state())
     plain = checkpoints.restore(tmp_path / "epoch_3")
@@ -58,17 +58,17 @@ def test_a_killed_save_leaves_nothing_and_does_not_hinder_the_next(
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints.os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            checkpoints.save(tmp_path / "epoch_1", state())
+            checkpoints.save({tmp_path / "epoch_1": state()})
     assert contents(tmp_path)  # it was on the way
     assert checkpoints.epochs(tmp_path) == set()
-    checkpoints.save(tmp_path / "epoch_1", state())
+    checkpoints.save({tmp_path / "epoch_1": state()})
     assert checkpoints.epochs(tmp_path) == {1}
     assert_same(checkpoints.restore(tmp_path / "epoch_1", like=state()), state())
 
 
 def test_every_damage_is_one_error_that_names_the_checkpoint(tmp_path):
     path = tmp_path / "epoch_1"
-    checkpoints.save(path, state())
+    checkpoints.save({path: state()})
     good = contents(path)
     rng = np.random.default_rng(0)
     for file, content in good.items():
@@ -91,7 +91,7 @@ def test_every_damage_is_one_error_that_names_the_checkpoint(tmp_path):
 
 def test_arrays_of_another_network_are_refused(tmp_path):
     path = tmp_path / "epoch_1"
-    checkpoints.save(path, state())
+    checkpoints.save({path: state()})
     wider, renamed, double = state(), state(), state()
     wider["history"] = np.zeros((3, 2))
     renamed["past"] = renamed.pop("history")

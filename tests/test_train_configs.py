@@ -53,3 +53,30 @@ def test_unknown_model_is_refused_with_a_list():
 def test_numbers_out_of_range_are_refused(name):
     with pytest.raises(UserError, match=f"{name} is 0"):
         configs.check(dataclasses.replace(TINY, **{name: 0}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("learning_rate", -1.0, "is -1.0; it must be from 1e-30"),
+        ("learning_rate", float("nan"), "is nan"),
+        ("learning_rate", "a", "is 'a', not of type float"),
+        ("weight_decay", -5.0, "is -5.0"),
+        ("shift", -1, "is -1; it must be from 0"),
+        ("validation_fraction", 2.0, "is 2.0"),
+        ("base_seed", 2**32, "is 4294967296"),
+        ("epochs", 2.5, "is 2.5, not of type int"),
+        ("flip", "no", "is 'no', not of type bool"),
+        ("strategy", "vmpa", "is 'vmpa'; there are auto, loop, vmap"),
+        ("model", [], r"is \[\]; there are myrtle_cnn"),
+        ("seeds", True, "is True, not of type int"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(name, value, message):
+    with pytest.raises(UserError, match=f"train: {name} {message}"):
+        configs.check(dataclasses.replace(TINY, **{name: value}))
+
+
+def test_a_shift_out_of_sight_is_refused():
+    with pytest.raises(UserError, match="shift is 8, the images of fake are 8x8"):
+        ensemble.make_functions(dataclasses.replace(TINY, shift=8), fake())

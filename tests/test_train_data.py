@@ -129,6 +129,22 @@ def test_cache_is_used_if_whole_and_rebuilt_if_not(tmp_path):
     assert {p.name for p in path.parent.iterdir()} == {"a.npz", "other.npz"}
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    cache = tmp_path / "file" / "cache.npz"
+    with pytest.warns(UserWarning, match="cannot be written, so not cached"):
+        found = data._cached(cache, arrays)
+    np.testing.assert_array_equal(found.train_images, arrays().train_images)
+
+
+def test_a_damaged_data_set_is_one_error_that_names_it(tmp_path):
+    version = tmp_path / "cifar10" / "3.0.2"
+    version.mkdir(parents=True)
+    (version / "dataset_info.json").write_text('{"name": "cif')
+    with pytest.raises(UserError, match=f"the cifar10 in {tmp_path}/cifar10 cannot be"):
+        data.load("cifar10", data_dir=tmp_path)
+
+
 def test_cache_is_named_by_the_content_of_its_source(tmp_path, monkeypatch):
     """Other files, of the same names and sizes, are decoded anew."""
 

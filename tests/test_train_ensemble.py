@@ -105,6 +105,59 @@ def test_an_epoch_shuffles_anew_and_shows_no_image_twice():
     assert (first[0] != first[1]).any()
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_epoch_is_what_the_config_says(flip):
+    """Against a plain loop: images, augmentation, loss, Adam, decay and halving."""
+    config = dataclasses.replace(
+        TINY, flip=flip, shift=2, batch_size=6, halve_every=1, weight_decay=0.1
+    )
+    dataset = fake()
+    rest, _ = data.split(dataset.train_labels, config.validation_fraction)
+    functions = ensemble.make_functions(config, dataset)
+    keys = ensemble.seed_keys(config, [3])
+    state = functions.init(keys)
+    model = configs.make_model(config, 2)
+    one = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.variables["params"])
+    zeros = jax.tree.map(np.zeros_like, one)
+    first, second, count = zeros, zeros, 0
+    fill = np.round(dataset.mean * 255)
+
+    def loss(params, x, y):
+        logits = cast(jax.Array, model.apply({"params": params}, x))
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(y)), y])
+
+    for epoch in range(3):
+        order_key, key = jax.random.split(jax.random.fold_in(keys[0], epoch))
+        order = jax.random.permutation(order_key, rest)
+        for start in range(0, len(rest) - 5, 6):
+            batch = np.asarray(order[start : start + 6])
+            x = augment(
+                jax.random.fold_in(key, count),
+                jnp.asarray(dataset.train_images[batch]),
+                flip=flip, shift=2, fill=fill,
+            )  # fmt: skip
+            x = (np.asarray(x) / 255 - dataset.mean) / dataset.std
+            gradient = jax.grad(loss)(one, x, dataset.train_labels[batch])
+            decayed = {
+                name: {**layer, "kernel": layer["kernel"] + 0.1 * one[name]["kernel"]}
+                for name, layer in gradient.items()
+            }
+            count += 1
+            first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, decayed)
+            second = jax.tree.map(
+                lambda v, g: 0.999 * v + 1e-3 * g * g, second, decayed
+            )
+            rate = 0.01 * 0.5**epoch
+            one = jax.tree.map(
+                lambda p, m, v, rate=rate, t=count: p
+                - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8),
+                one, first, second,
+            )  # fmt: skip
+        state, _ = functions.train_epoch(state, keys, epoch)
+    trained = jax.tree.map(lambda leaf: leaf[0], state.variables["params"])
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), trained, one)
+
+
 def test_validation_uses_the_held_out_images_and_all_of_them(monkeypatch):
     """Against one plain pass, with a batch that does not divide their number."""
     monkeypatch.setattr(ensemble, "EVALUATION_BATCH", 4)

@@ -12,7 +12,7 @@ from paths import ROOT
 from zoos import TINY, arrays
 
 from train import __main__ as command, data, zoo
-from train.configs import PRESETS
+from train.configs import PRESETS, UserError
 
 
 def printed(capsys, *argv, code):
@@ -43,7 +43,6 @@ def test_help_lists_presets_and_explains_every_option(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["digit_quick", "--out", "x"], "digits_quick, cifar10_small, myrtle_cnn"),
         ([], "digits_quick, cifar10_small, myrtle_cnn"),
         (["digits_quick", "--out", "x", "--sedes", "3"], "--sedes"),
         (["digits_quick", "--out", "x", "--seeds", "three"], "invalid literal"),
@@ -53,6 +52,11 @@ def test_help_lists_presets_and_explains_every_option(capsys):
 )
 def test_typos_are_errors(capsys, argv, message):
     assert message in printed(capsys, *argv, code=2)
+
+
+def test_an_unknown_config_is_one_line_with_the_known_ones():
+    with pytest.raises(UserError, match=r"'digit_quick'; there are digits_quick, cif"):
+        command.parse(["digit_quick", "--out", "x"])
 
 
 def test_table_has_each_seed_then_mean_and_sd(tmp_path, capsys, monkeypatch):
@@ -72,8 +76,16 @@ def test_table_has_each_seed_then_mean_and_sd(tmp_path, capsys, monkeypatch):
     command.main(dataclasses.replace(args, resume=True))
     assert "complete, reusing\n" in capsys.readouterr().out
     lost = result._replace(test_accuracy=np.array([np.nan, 0.5]))
-    assert "1 diverged" in command.table(lost)
-    assert command.table(lost).splitlines()[-1].split()[-1] == "50.00%"
+    lines = command.table(lost).splitlines()
+    assert lines[1].split() == ["0", "diverged"]
+    assert lines[-1].split()[-1] == "50.00%"
+
+
+def test_a_run_that_diverged_as_a_whole_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(data.DATASETS, "digits", lambda _: arrays())
+    config = dataclasses.replace(TINY, epochs=1, learning_rate=1e30)
+    with pytest.raises(UserError, match="every seed of .* diverged"):
+        command.main(command.Arguments(config, tmp_path / "run"))
 
 
 def start(*argv):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from zoos import TINY, arrays
 
-from train import data, ensemble, group, zoo
+from train import data, ensemble, folder, group, zoo
 from train.configs import UserError
 
 
@@ -59,8 +59,8 @@ def killed(tmp_path_factory, compiled):
     return run
 
 
-def contents(folder):
-    files = (path for path in folder.rglob("*") if path.is_file())
+def contents(root):
+    files = (path for path in root.rglob("*") if path.is_file())
     return {path: path.read_bytes() for path in files}
 
 
@@ -120,15 +120,15 @@ def test_killed_and_resumed_is_the_same_as_not_stopped(
 def test_a_kill_between_the_saves_of_two_seeds(tmp_path, monkeypatch):
     config = dataclasses.replace(TINY, strategy="vmap")
     whole = zoo.train(config, tmp_path / "whole")
-    save, run = group.checkpoints.save, tmp_path / "killed"
+    replace, run = group.checkpoints.os.replace, tmp_path / "killed"
 
-    def killed_in_epoch_3(path, tree):
-        if path.parts[-2:] == ("seed_001", "epoch_3"):
+    def killed_in_epoch_3(old, new):
+        if new.parts[-2:] == ("seed_001", "epoch_3"):
             raise Killed
-        save(path, tree)
+        replace(old, new)
 
     with monkeypatch.context() as patched:
-        patched.setattr(group.checkpoints, "save", killed_in_epoch_3)
+        patched.setattr(group.checkpoints.os, "replace", killed_in_epoch_3)
         with pytest.raises(Killed):
             zoo.train(config, run)
     names = {path.parent.name: path.name for path in run.glob("checkpoints/*/epoch_3")}
@@ -376,6 +376,91 @@ def test_a_damaged_checkpoint_is_refused_and_named(unfinished, path, straight):
     refused(unfinished, f"{checkpoint} is damaged", resume=True)
     shutil.rmtree(checkpoint)  # the way out that the message names
     assert_same_zoo(zoo.train(TINY, unfinished, resume=True), straight[1])
+
+
+def test_a_config_that_was_edited_is_refused(unfinished, straight):
+    path = unfinished / "config.json"
+    path.write_text(path.read_text().replace('"width": 8', '"width": 9'))
+    other = dataclasses.replace(TINY, width=9)
+    refused(unfinished, "width is 9 there and 8 in manifest.json", other, resume=True)
+    fields = json.loads((straight[0] / "config.json").read_text())
+    path.write_text(json.dumps({**fields, "learning_rate": "fast"}))
+    refused(
+        unfinished, "learning_rate is 'fast'.*manifest.json has a copy", resume=True
+    )
+
+
+def test_networks_of_another_run_are_refused(tmp_path, straight):
+    other, run = tmp_path / "other", tmp_path / "run"
+    zoo.train(dataclasses.replace(TINY, width=9, seeds=1, epochs=1), other)
+    shutil.copytree(straight[0], run)
+    final = run / "checkpoints" / "seed_001" / "final"
+    shutil.rmtree(final)
+    shutil.copytree(other / "checkpoints" / "seed_000" / "final", final)
+    with pytest.raises(UserError, match=f"{final} has other arrays"):
+        zoo.load(run)
+
+
+def test_files_of_people_stay(unfinished, straight):
+    seed = unfinished / "checkpoints" / "seed_001"
+    (seed / ".DS_Store").write_text("a file")
+    (seed / "my_notes").mkdir()
+    shutil.copytree(seed / "epoch_1", seed / "epoch_1_backup")
+    before = contents(seed / "epoch_1_backup")
+    assert_same_zoo(zoo.train(TINY, unfinished, resume=True), straight[1])
+    names = {path.name for path in seed.iterdir()}
+    assert names == {"final", ".DS_Store", "my_notes", "epoch_1_backup"}
+    assert contents(seed / "epoch_1_backup") == before
+
+
+def test_a_second_training_in_the_same_folder_is_refused(unfinished, straight):
+    with folder.lock(unfinished):
+        refused(unfinished, "another process is training in", resume=True)
+    assert_same_zoo(zoo.train(TINY, unfinished, resume=True), straight[1])
+
+
+def test_metrics_that_were_lost_are_written_again(tmp_path, straight):
+    run = shutil.copytree(straight[0], tmp_path / "run")
+    (run / "metrics.csv").unlink()
+    zoo.train(TINY, run, resume=True)
+    expected = (straight[0] / "metrics.csv").read_text()
+    assert (run / "metrics.csv").read_text() == expected
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_a_kill_while_the_folder_is_begun(tmp_path, monkeypatch, straight, count):
+    """At each of the first writes; there is nothing to lose yet."""
+    replace, calls, run = folder.os.replace, [], tmp_path / "run"
+
+    def killed(old, new):
+        calls.append(new)
+        if len(calls) > count:
+            raise Killed
+        replace(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder.os, "replace", killed)
+        with pytest.raises(Killed):
+            zoo.train(TINY, run)
+    assert_same_zoo(zoo.train(TINY, run, resume=True), straight[1])
+
+
+def test_checkpoints_may_come_more_often_when_resumed(unfinished, straight):
+    often = dataclasses.replace(TINY, checkpoint_every=2)
+    assert_same_zoo(zoo.train(often, unfinished, resume=True), straight[1])
+    assert zoo.load(unfinished).config.checkpoint_every == 2
+
+
+def test_growing_an_unfinished_vmap_run_keeps_its_progress(tmp_path):
+    config = dataclasses.replace(TINY, strategy="vmap")
+    with pytest.raises(Killed):
+        zoo.train(config, tmp_path / "run", progress=killed_after(5))
+    seen, grown = [], dataclasses.replace(config, seeds=3)
+    zoo.train(
+        grown, tmp_path / "run", resume=True, progress=lambda *a: seen.append(a[:2])
+    )
+    assert min(epochs for seed, epochs in seen if seed < 2) > 1
+    assert (2, 1) in seen
 
 
 def test_loading_what_is_no_run(tmp_path):

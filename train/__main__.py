@@ -28,7 +28,19 @@ class Arguments:
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:
-    """Reads the command line: the name of a preset, then options that change it."""
+    """Reads the command line: the name of a preset, then options that change it.
+
+    Args:
+      argv: the words after `python -m train`; by default those of this process.
+
+    Raises:
+      UserError: there is no preset of that name.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and not argv[0].startswith("-") and argv[0] not in configs.PRESETS:
+        raise UserError(
+            f"train: no config {argv[0]!r}; there are {', '.join(configs.PRESETS)}."
+        )
     presets = {
         name: (
             f"{preset.model}, width {preset.width}, on {preset.dataset}",
@@ -63,6 +75,11 @@ def main(args: Arguments) -> None:
         )
     print(f"{args.out}: complete{', reusing' if reused else ''}")
     print(table(result))
+    if not np.isfinite(result.test_accuracy).any():
+        raise UserError(
+            f"train: every seed of {args.out} diverged; try a smaller --learning-rate "
+            "in another folder."
+        )
 
 
 def table(result: zoo.Zoo) -> str:
@@ -75,10 +92,11 @@ def table(result: zoo.Zoo) -> str:
         row &= columns["split"] == "validation"
         pair = columns["accuracy"][row].item(), result.test_accuracy[seed]
         accuracies.append(pair)
-        lines.append(f"{seed:4}  {epoch:10}  {pair[0]:10.2%}  {pair[1]:7.2%}")
+        if np.isfinite(pair[1]):
+            lines.append(f"{seed:4}  {epoch:10}  {pair[0]:10.2%}  {pair[1]:7.2%}")
+        else:
+            lines.append(f"{seed:4}  diverged")
     trained = np.array(accuracies)[np.isfinite(result.test_accuracy)]
-    if len(trained) < len(accuracies):
-        lines.append(f"{len(accuracies) - len(trained)} diverged, left out below")
     if len(trained):
         lines.append("mean {:23.2%}  {:7.2%}".format(*trained.mean(axis=0)))
     if len(trained) > 1:
@@ -91,3 +109,7 @@ if __name__ == "__main__":
         main(parse())
     except UserError as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"train: {error}")
+    except KeyboardInterrupt:
+        sys.exit("train: stopped; the same command with --resume goes on.")

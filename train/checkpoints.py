@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,34 @@ from flax import serialization
 from train.configs import UserError
 
 
-def save(path: Path, tree: Any) -> None:
-    """Writes a pytree with Orbax; a save that is killed leaves nothing at `path`.
+def save(trees: Mapping[Path, Any]) -> None:
+    """Writes pytrees with Orbax; a save that is killed leaves nothing at their paths.
+
+    All are written before the first gets its name, so that those that belong together
+    appear together.
 
     Args:
-      path: a folder that does not exist yet.
-      tree: arrays of NumPy or JAX.
+      trees: arrays of NumPy or JAX, for each path, a folder that does not exist yet.
+
+    Raises:
+      UserError: they cannot be written, such as for want of space.
     """
-    partial = _partial(path).absolute()
-    shutil.rmtree(partial, ignore_errors=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        state = serialization.to_state_dict(jax.device_get(tree))
-        checkpointer.save(partial / "arrays", state)
-    (partial / "sha256").write_bytes(_digest(partial / "arrays"))
-    os.replace(partial, path)
+    for path, tree in trees.items():
+        partial = _partial(path).absolute()
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                state = serialization.to_state_dict(jax.device_get(tree))
+                checkpointer.save(partial / "arrays", state)
+            (partial / "sha256").write_bytes(_digest(partial / "arrays"))
+        except Exception as error:  # Orbax passes on what its layers below raise
+            raise UserError(
+                f"The checkpoint {path} cannot be written: {str(error)[:200]}. What "
+                "was saved before is kept; free some space, or make the folder "
+                "writable, and go on with --resume."
+            ) from error
+    for path in trees:
+        os.replace(_partial(path), path)
 
 
 def remove(path: Path) -> None:
@@ -40,6 +55,20 @@ def remove(path: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     os.replace(path, partial)
     shutil.rmtree(partial)
+
+
+def remove_others(folder: Path, keep: str) -> None:
+    """Removes the checkpoints of a seed but one, and what a kill left of any.
+
+    Args:
+      folder: of one seed; files of other programs and people stay.
+      keep: name of the checkpoint that stays.
+    """
+    for path in folder.iterdir():
+        if re.fullmatch(r"(epoch_\d+|final)\.partial", path.name):
+            shutil.rmtree(path)
+        elif re.fullmatch(r"epoch_\d+", path.name) and path.name != keep:
+            remove(path)
 
 
 def restore(path: Path, like: Any = None) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from flax import linen as nn
 
@@ -15,7 +15,7 @@ class UserError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides the result of a training, and nothing else."""
+    """Hyper-parameters of a zoo; with the seed they decide the result."""
 
     model: Literal[
         "myrtle_cnn", "myrtle_cnn_without_norm", "myrtle_cnn_constant_width", "mlp"
@@ -42,13 +42,14 @@ class Config:
     validation_fraction: float = 0.1
     """Part of the training images that is held out, the same for every seed."""
     seeds: int = 100
-    """Networks to train; the only field that may grow when a run is resumed."""
+    """Networks to train; it may grow when a run is resumed."""
     base_seed: int = 0
     """All random numbers of a seed come from this number and the seed's own."""
     strategy: Literal["auto", "loop", "vmap"] = "auto"
     """How to train many seeds: `auto` loops on a CPU and vmaps on an accelerator."""
     checkpoint_every: int = 1
-    """Epochs between checkpoints; a killed run goes on from the last one."""
+    """Epochs between checkpoints; a killed run goes on from the last one. It may differ
+    when a run is resumed."""
 
 
 PRESETS = {
@@ -69,25 +70,45 @@ PRESETS = {
 
 
 def check(config: Config) -> None:
-    """Refuses numbers that no training can have.
+    """Refuses values that no training can have.
 
     Args:
-      config: any.
+      config: any; one that was read from a file may have values of any type.
 
     Raises:
-      UserError: a number is out of range.
+      UserError: a value is of another type, none of the choices, or out of range.
     """
-    counts = (
-        "width",
-        "epochs",
-        "batch_size",
-        "halve_every",
-        "seeds",
-        "checkpoint_every",
-    )
-    for name in counts:
-        if getattr(config, name) < 1:
-            raise UserError(f"train: {name} is {getattr(config, name)}, at least 1.")
+    for name, hint in get_type_hints(Config).items():
+        value = getattr(config, name)
+        choices = get_args(hint)
+        if choices and value not in choices:
+            listed = ", ".join(choices)
+            raise UserError(f"train: {name} is {value!r}; there are {listed}.")
+        if not choices and not _is_a(value, hint):
+            raise UserError(f"train: {name} is {value!r}, not of type {hint.__name__}.")
+    for name, (least, most) in _RANGES.items():
+        value = getattr(config, name)
+        if not least <= value <= most:  # nan is not
+            raise UserError(
+                f"train: {name} is {value}; it must be from {least:g} to {most:g}."
+            )
+
+
+def _is_a(value: object, kind: type) -> bool:
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind
+
+
+_RANGES = {
+    **dict.fromkeys(("width", "epochs", "batch_size", "halve_every"), (1, 1e6)),
+    **dict.fromkeys(("seeds", "checkpoint_every"), (1, 1e6)),
+    "learning_rate": (1e-30, 1e30),
+    "weight_decay": (0, 1e30),
+    "shift": (0, 1e6),
+    "validation_fraction": (0, 1),
+    "base_seed": (0, 2**32 - 1),
+}
 
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {

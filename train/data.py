@@ -6,6 +6,7 @@ Decoded arrays are kept in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cac
 import hashlib
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,11 @@ class Dataset(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     fingerprint: str
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """`(H, W, C)`."""
+        return self.train_images.shape[1:]
 
     @property
     def num_classes(self) -> int:
@@ -152,15 +158,21 @@ def _cifar10(data_dir: Path) -> Arrays:
         raise UserError(_missing("cifar10", data_dir))
     try:
         train, test = (_source(split, data_dir) for split in ("train", "test"))
+        digest = hashlib.sha256()
+        for split in ("train", "test"):
+            for path in train.dataset_info.splits[split].filepaths:
+                digest.update(Path(path).read_bytes())
+        # Named by the content of its source: one cache never stands for another.
+        cache = _cache_folder() / f"cifar10-{digest.hexdigest()[:32]}.npz"
+        return _cached(cache, lambda: Arrays(*_decode(train), *_decode(test)))
     except NotImplementedError as error:  # prepared in another format
         raise UserError(_missing("cifar10", data_dir)) from error
-    digest = hashlib.sha256()
-    for split in ("train", "test"):
-        for path in train.dataset_info.splits[split].filepaths:
-            digest.update(Path(path).read_bytes())
-    # Named by the content of its source, so that one cache never stands for another.
-    cache = _cache_folder() / f"cifar10-{digest.hexdigest()[:32]}.npz"
-    return _cached(cache, lambda: Arrays(*_decode(train), *_decode(test)))
+    except Exception as error:  # damage shows as whatever the readers stumble on
+        raise UserError(
+            f"load: the cifar10 in {data_dir / 'cifar10'} cannot be read: "
+            f"{str(error)[:200]}. Prepare it again, or name another folder with "
+            "--data-dir."
+        ) from error
 
 
 def _source(split: str, data_dir: Path) -> Any:
@@ -175,7 +187,8 @@ DATASETS: dict[str, Callable[[Path], Arrays]] = {"digits": _digits, "cifar10": _
 def _missing(name: str, data_dir: Path) -> str:
     return (
         f"load: no {name} in array_record format in {data_dir / name}. Name the folder "
-        "that contains it with --data-dir, or prepare it there with\n"
+        "that contains it with --data-dir, or prepare it there, in an environment that "
+        "has tensorflow too, with\n"
         '  python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{name}', data_dir='{data_dir}', file_format='array_record')"
         '.download_and_prepare()"'
@@ -203,11 +216,22 @@ def _cached(path: Path, build: Callable[[], Arrays]) -> Arrays:
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         pass  # absent or damaged
     arrays = build()
+    try:
+        _write(path, arrays)
+    except OSError as error:
+        warnings.warn(f"{path} cannot be written, so not cached: {error}", stacklevel=2)
+    return arrays
+
+
+def _write(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        np.savez(file, fingerprint=_fingerprint(arrays), **arrays._asdict())
-    os.replace(file.name, path)
-    return arrays
+        try:
+            np.savez(file, fingerprint=_fingerprint(arrays), **arrays._asdict())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def _fingerprint(arrays: Arrays) -> str:

@@ -123,13 +123,18 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
 
     Raises:
       UserError: the validation fraction leaves too few images for a batch, or none to
-        validate with.
+        validate with; or the shift moves images out of sight.
     """
     rest, held_out = data.split(dataset.train_labels, config.validation_fraction)
     if len(rest) < config.batch_size:
         raise configs.UserError(
             f"train: the {len(rest)} training images of {dataset.name} do not fill a "
             f"batch of {config.batch_size}; choose a smaller --batch-size."
+        )
+    if config.shift >= min(dataset.image_shape[:2]):
+        raise configs.UserError(
+            f"train: shift is {config.shift}, the images of {dataset.name} are "
+            f"{dataset.image_shape[0]}x{dataset.image_shape[1]}; choose a smaller one."
         )
     strategy = resolve(config.strategy)
     model = configs.make_model(config, dataset.num_classes)

@@ -5,14 +5,16 @@
 for each seed.
 """
 
+import contextlib
 import csv
 import dataclasses
 import datetime
+import fcntl
 import io
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,17 +22,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from train import checkpoints, data, group
+from train import checkpoints, configs, data, group
 from train.configs import Config, UserError
 
 MANIFEST = {
     "created",
     "config",
     "num_classes",
+    "image_shape",
     "data_fingerprint",
     "environment",
     "resumed",
 }
+# Fields that may change from one session to the next.
+_FREE = ("seeds", "checkpoint_every")
+# What a session that was killed at its very start leaves.
+_BEGUN = {"config.json.partial"}
 COLUMNS = ("seed", "epoch", "split", "loss", "accuracy", "learning_rate", "seconds")
 
 
@@ -57,17 +64,18 @@ def check(run: Path, config: Config, *, resume: bool) -> None:
       UserError: it must not be written to; the message says why and what to do.
     """
     if not (run / "config.json").exists():
-        if run.is_file() or (run.is_dir() and any(run.iterdir())):
+        if run.is_file() or (run.is_dir() and {p.name for p in run.iterdir()} - _BEGUN):
             raise UserError(
                 f"train: {run} is there and is no run of this program; name another "
                 "folder with --out."
             )
         return
     there, here = map(dataclasses.asdict, (read_config(run), config))
+    grown = here["seeds"] >= there["seeds"]
     differing = [
         f"{name} is {there[name]!r} there and {value!r} here"
         for name, value in here.items()
-        if value != there[name] and not (name == "seeds" and value > there[name])
+        if value != there[name] and not (name in _FREE and grown)
     ]
     if differing:
         raise UserError(
@@ -80,6 +88,31 @@ def check(run: Path, config: Config, *, resume: bool) -> None:
             f"train: {run} holds a run of this config; go on with it, or reuse it, "
             "with --resume, or name another folder with --out."
         )
+
+
+@contextlib.contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Makes the folder if need be and keeps other trainings out of it.
+
+    Args:
+      run: the folder.
+
+    Raises:
+      UserError: another process is training in it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(
+            f"train: another process is training in {run}; wait for it, or name "
+            "another folder with --out."
+        ) from error
+    else:
+        yield
+    finally:
+        os.close(descriptor)  # and with it the lock
 
 
 def check_checkpoints(run: Path, seeds: Sequence[int]) -> None:
@@ -100,7 +133,6 @@ def describe(run: Path, config: Config, dataset: data.Dataset) -> None:
     Raises:
       UserError: the run was started on other data.
     """
-    run.mkdir(parents=True, exist_ok=True)
     path = run / "manifest.json"
     old = read_manifest(run) if path.exists() else {}
     there = old.get("data_fingerprint", dataset.fingerprint)
@@ -116,33 +148,77 @@ def describe(run: Path, config: Config, dataset: data.Dataset) -> None:
         "created": _now(),
         "config": fields,
         "num_classes": dataset.num_classes,
+        "image_shape": list(dataset.image_shape),
         "data_fingerprint": dataset.fingerprint,
         "environment": _environment(),
         "resumed": [],
     }
     if old:
-        manifest |= {"created": old["created"], "environment": old["environment"]}
         session = {"time": _now(), "environment": _environment()}
-        manifest["resumed"] = [*old["resumed"], session]
-    _write(path, json.dumps(manifest, indent=2) + "\n")
+        manifest = {**old, "config": fields, "resumed": [*old["resumed"], session]}
+    # This first: it makes the folder a run, and what is missing then is written again.
     _write(run / "config.json", json.dumps(fields, indent=2) + "\n")
+    _write(path, json.dumps(manifest, indent=2) + "\n")
 
 
 def read_config(run: Path) -> Config:
-    """Reads the config of a run, or raises a `UserError` if it is damaged."""
+    """Reads the config of a run.
+
+    Args:
+      run: the folder.
+
+    Raises:
+      UserError: it is damaged, or not the one in the manifest.
+    """
     path = run / "config.json"
+    fields = _read_json(path)
+    names = [field.name for field in dataclasses.fields(Config)]
+    if not isinstance(fields, dict) or sorted(fields) != sorted(names):
+        found = list(fields) if isinstance(fields, dict) else fields
+        raise UserError(f"{path} must have the fields {names}, it has {found}. {_COPY}")
+    config = Config(**fields)
     try:
-        return Config(**_read_json(path))
-    except TypeError as error:  # other fields
-        raise UserError(f"{path} is not a config of this version: {error}.") from error
+        configs.check(config)
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error} {_COPY}") from error
+    if (run / "manifest.json").exists():
+        noted = read_manifest(run)["config"]
+        changed = [
+            name for name in names if name not in _FREE and noted[name] != fields[name]
+        ]
+        if changed:
+            raise UserError(
+                f"{path} is not what the run was trained with: {changed[0]} is "
+                f"{fields[changed[0]]!r} there and {noted[changed[0]]!r} in "
+                f"manifest.json. {_COPY}"
+            )
+    return config
+
+
+_COPY = "Put back what it was; manifest.json has a copy."
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """Reads the manifest of a run, or raises a `UserError` if it is damaged."""
+    """Reads the manifest of a run.
+
+    Args:
+      run: the folder.
+
+    Raises:
+      UserError: it is damaged.
+    """
     path = run / "manifest.json"
     manifest = _read_json(path)
     if not isinstance(manifest, dict) or not manifest.keys() >= MANIFEST:
-        raise UserError(f"{path} is damaged: it must have {', '.join(MANIFEST)}.")
+        raise UserError(
+            f"{path} is damaged: it must have {', '.join(sorted(MANIFEST))}."
+        )
+    fields = {field.name for field in dataclasses.fields(Config)}
+    noted, resumed = manifest["config"], manifest["resumed"]
+    if not isinstance(noted, dict) or noted.keys() != fields:
+        raise UserError(f"{path} is damaged: its config must have all fields.")
+    if not isinstance(resumed, list):
+        raise UserError(f"{path} is damaged: resumed must be a list.")
     return manifest
 
 
@@ -172,7 +248,7 @@ def metrics(config: Config, finals: Mapping[int, Any]) -> dict[str, np.ndarray]:
 
 
 def write_metrics(run: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Writes `metrics.csv`.
+    """Writes `metrics.csv`, unless that is what is there.
 
     Args:
       run: the folder.
@@ -183,7 +259,9 @@ def write_metrics(run: Path, columns: Mapping[str, np.ndarray]) -> None:
     writer.writerow(COLUMNS)
     for row in zip(*(columns[name] for name in COLUMNS), strict=True):
         writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in row])
-    _write(run / "metrics.csv", text.getvalue())
+    path = run / "metrics.csv"
+    if not path.exists() or path.read_text() != text.getvalue():
+        _write(path, text.getvalue())
 
 
 def _write(path: Path, text: str) -> None:
@@ -196,20 +274,44 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        raise UserError(
+            f"{path} cannot be read as the JSON that was written there: {error}."
+        ) from error
 
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _environment() -> dict[str, str]:
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
-    versions = {name: metadata.version(name) for name in packages}
-    device = jax.devices()[0].device_kind
+def _environment() -> dict[str, Any]:
+    """Returns what the bits of a result may depend on beside the config."""
     return {
         "python": platform.python_version(),
-        **versions,
+        **{name: _version(name) for name in _PACKAGES},
         "backend": jax.default_backend(),
-        "device": device,
+        "device": jax.devices()[0].device_kind,
+        # XLA divides sums among the cores it may use.
+        "cores": _cores(),
+        "x64": jax.config.read("jax_enable_x64"),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+_PACKAGES = (
+    "symjax_lib", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint",
+    "scikit-learn", "tensorflow-datasets", "pillow",
+)  # fmt: skip
+
+
+def _cores() -> int | None:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count()
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -145,14 +145,11 @@ def _timed(metrics: np.ndarray, seconds: float) -> np.ndarray:
 def _save(folders: Sequence[Path], name: str, stacked: Any) -> None:
     """Saves each seed's part of a group, then removes what was saved before."""
     stacked = jax.device_get(stacked)
-    for i, folder in enumerate(folders):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / name).exists():  # from before a kill
-            checkpoints.save(folder / name, _one(stacked, i))
+    parts = {folder / name: _one(stacked, i) for i, folder in enumerate(folders)}
+    # After a kill some may be there already.
+    checkpoints.save({p: part for p, part in parts.items() if not p.exists()})
     for folder in folders:
-        for path in folder.iterdir():
-            if path.name != name:
-                checkpoints.remove(path)
+        checkpoints.remove_others(folder, keep=name)
 
 
 def _restore(folders: Sequence[Path], epoch: int, like: Progress) -> Progress:

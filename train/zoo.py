@@ -1,10 +1,11 @@
 """Trains and loads zoos: networks that differ in their seed alone.
 
-A run is a folder, see `folder`. One that is killed goes on to the same result, to the
-last bit: `train(..., resume=True)`.
+A run is a folder, see `folder`. One that is killed goes on to the same result, with
+the same versions on the same machine to the last bit: `train(..., resume=True)`.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,22 +78,43 @@ def train(
     run = Path(out)
     configs.check(config)
     folder.check(run, config, resume=resume)
-    missing = folder.missing_seeds(config, run)
-    if missing:
-        dataset = data.load(config.dataset, data_dir=data_dir)
-        functions = ensemble.make_functions(config, dataset)
-        finished = sorted(set(range(config.seeds)) - set(missing))
-        finals = _finals(run, finished)
-        folder.check_checkpoints(run, missing)
-        folder.describe(run, config, dataset)
-        for seed in finished:
-            progress(seed, config.epochs, float("nan"))
-        for seeds in ensemble.groups(missing, ensemble.resolve(config.strategy)):
-            folders = [folder.seed_folder(run, seed) for seed in seeds]
+    with folder.lock(run):
+        folder.check(run, config, resume=resume)  # it may have changed meanwhile
+        if missing := folder.missing_seeds(config, run):
+            dataset = data.load(config.dataset, data_dir=data_dir)
+            _train(config, run, missing, dataset, progress)
+        result = load(run)
+        folder.write_metrics(run, result.metrics)
+    return result
+
+
+def _train(
+    config: Config,
+    run: Path,
+    missing: Sequence[int],
+    dataset: data.Dataset,
+    progress: Callable[[int, int, float], None],
+) -> None:
+    functions = ensemble.make_functions(config, dataset)
+    finished = sorted(set(range(config.seeds)) - set(missing))
+    finals = _finals(config, dataset.num_classes, dataset.image_shape, run, finished)
+    folder.check_checkpoints(run, missing)
+    folder.describe(run, config, dataset)
+    for seed in finished:
+        progress(seed, config.epochs, float("nan"))
+    place = functools.partial(folder.seed_folder, run)
+    started = [seed for seed in missing if checkpoints.epochs(place(seed))]
+    fresh = [seed for seed in missing if seed not in started]
+    strategy = ensemble.resolve(config.strategy)
+    # Apart, because a group goes on from where all of it has been.
+    for part in (started, fresh):
+        for seeds in ensemble.groups(part, strategy):
+            folders = [place(seed) for seed in seeds]
             new = group.train(config, functions, seeds, folders, progress)
             finals |= dict(zip(seeds, new, strict=True))
             folder.write_metrics(run, folder.metrics(config, finals))
-    return load(run)
+    for seed in range(config.seeds):
+        checkpoints.remove_others(place(seed), keep=group.FINAL)
 
 
 def load(run: str | Path) -> Zoo:
@@ -116,14 +138,15 @@ def load(run: str | Path) -> Zoo:
             f"load: {len(missing)} of the {config.seeds} seeds of {run} are not "
             "finished; run the command that started it again with --resume."
         )
-    finals = _finals(run, range(config.seeds))
+    manifest = folder.read_manifest(run)
+    num_classes, image_shape = manifest["num_classes"], manifest["image_shape"]
+    finals = _finals(config, num_classes, image_shape, run, range(config.seeds))
     variables = [final["variables"] for final in finals.values()]
     metrics = folder.metrics(config, finals)
     tests = metrics["split"] == "test"
-    manifest = folder.read_manifest(run)
     return Zoo(
         variables=jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables),
-        model=configs.make_model(config, manifest["num_classes"]),
+        model=configs.make_model(config, num_classes),
         config=config,
         test_accuracy=metrics["accuracy"][tests],
         best_epoch=metrics["epoch"][tests],
@@ -132,6 +155,21 @@ def load(run: str | Path) -> Zoo:
     )
 
 
-def _finals(run, seeds) -> dict[int, Any]:
+def _finals(
+    config: Config,
+    num_classes: int,
+    image_shape: Sequence[int],
+    run: Path,
+    seeds: Iterable[int],
+) -> dict[int, Any]:
+    """Reads what is kept of finished seeds, and checks that it fits the config."""
+    model = configs.make_model(config, num_classes)
+    image = jnp.zeros((1, *image_shape))
+    rows = np.empty((config.epochs, 3))
+    like = {
+        "variables": jax.eval_shape(model.init, jax.random.key(0), image),
+        "history": {"train": rows, "validation": rows},
+        "test": rows[0],
+    }
     paths = {seed: folder.seed_folder(run, seed) / group.FINAL for seed in seeds}
-    return {seed: checkpoints.restore(path) for seed, path in paths.items()}
+    return {seed: checkpoints.restore(path, like) for seed, path in paths.items()}
