@@ -6,21 +6,18 @@ for each seed.
 """
 
 import contextlib
-import csv
 import dataclasses
 import datetime
 import fcntl
-import io
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from train import checkpoints, configs, data, group
 from train.configs import Config, UserError
@@ -38,7 +35,6 @@ MANIFEST = {
 _FREE = ("seeds", "checkpoint_every")
 # What a session that was killed at its very start leaves.
 _BEGUN = {"config.json.partial"}
-COLUMNS = ("seed", "epoch", "split", "loss", "accuracy", "learning_rate", "seconds")
 
 
 def seed_folder(run: Path, seed: int) -> Path:
@@ -157,8 +153,8 @@ def describe(run: Path, config: Config, dataset: data.Dataset) -> None:
         session = {"time": _now(), "environment": _environment()}
         manifest = {**old, "config": fields, "resumed": [*old["resumed"], session]}
     # This first: it makes the folder a run, and what is missing then is written again.
-    _write(run / "config.json", json.dumps(fields, indent=2) + "\n")
-    _write(path, json.dumps(manifest, indent=2) + "\n")
+    write(run / "config.json", json.dumps(fields, indent=2) + "\n")
+    write(path, json.dumps(manifest, indent=2) + "\n")
 
 
 def read_config(run: Path) -> Config:
@@ -222,49 +218,8 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
-def metrics(config: Config, finals: Mapping[int, Any]) -> dict[str, np.ndarray]:
-    """Returns the metrics of finished seeds as columns.
-
-    Args:
-      config: of the run.
-      finals: what `group.train` returns, by seed.
-
-    Returns:
-      For each of `COLUMNS` an array `[rows]`; ordered by seed, split and epoch.
-    """
-    rates = config.learning_rate * 0.5 ** (
-        np.arange(config.epochs) // config.halve_every
-    )
-    rows = []
-    for seed, final in sorted(finals.items()):
-        history = final["history"]
-        for split in ("train", "validation"):
-            for epoch, row in enumerate(history[split]):
-                rows.append((seed, epoch, split, *row[:2], rates[epoch], row[2]))
-        epoch, row = group.best_epoch(history["validation"]), final["test"]
-        rows.append((seed, epoch, "test", *row[:2], rates[epoch], row[2]))
-    columns = map(np.array, zip(*rows, strict=True))
-    return dict(zip(COLUMNS, columns, strict=True))
-
-
-def write_metrics(run: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Writes `metrics.csv`, unless that is what is there.
-
-    Args:
-      run: the folder.
-      columns: from `metrics`.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in zip(*(columns[name] for name in COLUMNS), strict=True):
-        writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in row])
-    path = run / "metrics.csv"
-    if not path.exists() or path.read_text() != text.getvalue():
-        _write(path, text.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Writes a file as a whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     os.replace(partial, path)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from train import checkpoints, configs, data, ensemble, folder, group
+from train import checkpoints, configs, data, ensemble, folder, group, metrics
 from train.configs import Config, UserError
 
 
@@ -84,7 +84,7 @@ def train(
             dataset = data.load(config.dataset, data_dir=data_dir)
             _train(config, run, missing, dataset, progress)
         result = load(run)
-        folder.write_metrics(run, result.metrics)
+        metrics.save(run, result.metrics)
     return result
 
 
@@ -112,7 +112,7 @@ def _train(
             folders = [place(seed) for seed in seeds]
             new = group.train(config, functions, seeds, folders, progress)
             finals |= dict(zip(seeds, new, strict=True))
-            folder.write_metrics(run, folder.metrics(config, finals))
+            metrics.save(run, metrics.columns(config, finals))
     for seed in range(config.seeds):
         checkpoints.remove_others(place(seed), keep=group.FINAL)
 
@@ -142,15 +142,15 @@ def load(run: str | Path) -> Zoo:
     num_classes, image_shape = manifest["num_classes"], manifest["image_shape"]
     finals = _finals(config, num_classes, image_shape, run, range(config.seeds))
     variables = [final["variables"] for final in finals.values()]
-    metrics = folder.metrics(config, finals)
-    tests = metrics["split"] == "test"
+    table = metrics.columns(config, finals)
+    tests = table["split"] == "test"
     return Zoo(
         variables=jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables),
         model=configs.make_model(config, num_classes),
         config=config,
-        test_accuracy=metrics["accuracy"][tests],
-        best_epoch=metrics["epoch"][tests],
-        metrics=metrics,
+        test_accuracy=table["accuracy"][tests],
+        best_epoch=table["epoch"][tests],
+        metrics=table,
         manifest=manifest,
     )
 
