@@ -75,6 +75,11 @@ def clean_accuracy(network, images, labels):
     return int(right.sum()) / len(labels)
 
 
+def as_fitted(back, matrix):
+    params = {"matrix": matrix}
+    return stitching.Fitted(params, back.variables, np.zeros(0), params)
+
+
 def planted(network, images, seed=0):
     """The same function in other weights, and the element that relates the two."""
     spec = symmetry.trace(network.predict, network.variables, images[:1])
@@ -93,7 +98,7 @@ def test_planted_element_is_an_exact_stitch(digits, networks, layer):
     back, element = planted(front, images)
     matrix = groups.as_matrix(element(layer))
     stitch = stitching.full(WIDTHS[layer])
-    fitted = stitching.Fitted({"matrix": matrix}, back.variables, np.zeros(0))
+    fitted = as_fitted(back, matrix)
     measure = functools.partial(
         stitching.accuracy, stitch, front=front, back=back, layer=layer
     )
@@ -117,9 +122,7 @@ def test_planted_element_is_an_exact_stitch(digits, networks, layer):
 
 def test_identity_inside_a_block_is_exact(digits, networks):
     images, labels = digits
-    fitted = stitching.Fitted(
-        {"matrix": jnp.eye(6)}, networks[0].variables, np.zeros(0)
-    )
+    fitted = as_fitted(networks[0], jnp.eye(6))
     both = (networks[0], networks[0])
     stitched = stitching.accuracy(
         stitching.full(6), fitted, *both, "inside", images, labels

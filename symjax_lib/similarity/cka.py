@@ -9,6 +9,8 @@ For many pairs of layers compute each Gram matrix once, and compare them with
 `cka_from_grams`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -100,9 +102,11 @@ def linear_cka(
     """
     x, y = features.check("linear_cka", x, y)
     _check_samples("linear_cka", x.shape[0], debiased=debiased)
+    # A common scale changes nothing, but the squares of the values might overflow.
+    normalize = features.unit
     if channel_norm:
-        x, y = (features.unit_channels(z, center=True) for z in (x, y))
-    grams = kernels.linear_gram(x), kernels.linear_gram(y)
+        normalize = functools.partial(features.unit_channels, center=True)
+    grams = kernels.linear_gram(normalize(x)), kernels.linear_gram(normalize(y))
     return cka_from_grams(*grams, debiased=debiased)
 
 
@@ -116,7 +120,8 @@ def cka_from_grams(k: ArrayLike, l: ArrayLike, *, debiased: bool = True) -> jax.
 
     Returns:
       `[]`, from -1 to 1, higher is closer; nan where a centred matrix is zero up to
-      rounding. Multiples of `k` and `l`, and constants added to them, change nothing.
+      rounding. Positive multiples of `k` and `l`, and constants added to them, change
+      nothing.
 
     Raises:
       ValueError: as in `hsic`.
@@ -163,7 +168,8 @@ def hsic(k: ArrayLike, l: ArrayLike, *, debiased: bool = True) -> jax.Array:
 
 
 def _direction(k: jax.Array, debiased: bool) -> jax.Array:
-    k = _off_diagonal(k) if debiased else k
+    # Scaled first, or the sums of the centring could overflow.
+    k = features.unit(_off_diagonal(k) if debiased else k)
     centered = _center(k, debiased)
     size, rounding = jnp.max(jnp.abs(k)), 16 * jnp.finfo(k.dtype).eps
     defined = jnp.max(jnp.abs(centered)) > rounding * size

@@ -25,7 +25,7 @@ def check(caller: str, x: ArrayLike, y: ArrayLike) -> tuple[jax.Array, jax.Array
       ValueError: an argument is not `[N, ..., C]` or is empty, holds a value that is
         not finite (not checked under `jit`), or the numbers of samples differ.
     """
-    x, y = _as_features(caller, "x", x), _as_features(caller, "y", y)
+    x, y = as_features(caller, "x", x), as_features(caller, "y", y)
     if x.shape[0] != y.shape[0]:
         raise ValueError(
             f"{caller}: x has {x.shape[0]} samples and y has {y.shape[0]}; both must "
@@ -33,6 +33,38 @@ def check(caller: str, x: ArrayLike, y: ArrayLike) -> tuple[jax.Array, jax.Array
         )
     dtype = jnp.promote_types(x.dtype, y.dtype)
     return x.astype(dtype), y.astype(dtype)
+
+
+def as_features(caller: str, name: str, x: ArrayLike) -> jax.Array:
+    """Returns features as an array of a float dtype, at least float32.
+
+    Args:
+      caller: the public function to name in an error.
+      name: of the argument.
+      x: `[N, ..., C]`.
+
+    Raises:
+      ValueError: it has another shape, is empty, complex, or holds a value that is not
+        finite (not checked under `jit`).
+    """
+    x = jnp.asarray(x)
+    if jnp.iscomplexobj(x):
+        raise ValueError(
+            f"{caller}: {name} is complex; pass its real and imaginary "
+            "parts as channels of their own."
+        )
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(
+            f"{caller}: {name} must be features (N, ..., C) with at least one sample "
+            f"and one channel, got shape {x.shape}."
+        )
+    finite = jnp.all(jnp.isfinite(x))
+    if not isinstance(finite, Tracer) and not finite:
+        raise ValueError(
+            f"{caller}: {name} has values that are not finite; leave out a network "
+            "that diverged, or the samples where it overflows."
+        )
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def match(caller: str, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -82,7 +114,7 @@ def unit_channels(x: ArrayLike, *, center: bool = False) -> jax.Array:
       >>> unit_channels(jnp.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
       [[1.0, 0.0], [0.0, 0.0]]
     """
-    x = _as_features("unit_channels", "x", x)
+    x = as_features("unit_channels", "x", x)
     flat = flatten(x)
     return unit(centered(flat) if center else flat, axis=0).reshape(x.shape)
 
@@ -107,23 +139,9 @@ def unit(x: jax.Array, axis: int | None = None) -> jax.Array:
 
 
 def _divide(x: jax.Array, norm: jax.Array) -> jax.Array:
-    return x / jnp.where(norm > 0, norm, 1)
-
-
-def _as_features(caller: str, name: str, x: ArrayLike) -> jax.Array:
-    x = jnp.asarray(x)
-    if x.ndim < 2 or x.size == 0:
-        raise ValueError(
-            f"{caller}: {name} must be features (N, ..., C) with at least one sample "
-            f"and one channel, got shape {x.shape}."
-        )
-    finite = jnp.all(jnp.isfinite(x))
-    if not isinstance(finite, Tracer) and not finite:
-        raise ValueError(
-            f"{caller}: {name} has values that are not finite; leave out a network "
-            "that diverged, or the samples where it overflows."
-        )
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    # The reciprocal of a very large norm would be flushed to zero.
+    shrink = jnp.where(norm > 1e30, 2.0**-10, 1).astype(x.dtype)
+    return x * shrink / jnp.where(norm > 0, norm * shrink, 1)
 
 
 def _grow(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -21,13 +21,15 @@ def linear_gram(x: ArrayLike) -> jax.Array:
 
     Returns:
       `[N, N]`, symmetric.
+
+    Raises:
+      ValueError: `x` is not `[N, ..., C]`, or not finite (not checked under `jit`).
     """
-    x = jnp.asarray(x)
+    x = features.as_features("linear_gram", "x", x)
     x = features.centered(x.reshape(x.shape[0], -1))
     return _products(x)
 
 
-@jax.jit
 def max_gram(x: ArrayLike) -> jax.Array:
     r"""Returns for every two samples the largest inner product of a channel.
 
@@ -40,6 +42,9 @@ def max_gram(x: ArrayLike) -> jax.Array:
     Returns:
       `[N, N]`, symmetric.
 
+    Raises:
+      ValueError: as in `linear_gram`.
+
     Example:
       >>> max_gram(jnp.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])).tolist()
       [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
@@ -47,7 +52,11 @@ def max_gram(x: ArrayLike) -> jax.Array:
     References:
       Godfrey et al., 2022, Definition 5.3; the example is that of Remark 5.5.
     """
-    x = jnp.asarray(x)
+    return _max_gram(features.as_features("max_gram", "x", x))
+
+
+@jax.jit
+def _max_gram(x: jax.Array) -> jax.Array:
     x = jnp.moveaxis(x.reshape(x.shape[0], -1, x.shape[-1]), -1, 0)
     if x.shape[-1] == 1:  # without space there is no sum, so no matrix product
         return _max_of_outer_products(x[..., 0])

@@ -143,10 +143,11 @@ def orthogonal_procrustes(
     x, y = features.check("orthogonal_procrustes", x, y)
     widths = x.shape[-1], y.shape[-1]
     x, y = map(features.flatten, features.match("orthogonal_procrustes", x, y))
-    x, y = (features.unit(features.centered(z) if center else z) for z in (x, y))
+    x, y = (features.centered(z) if center else z for z in (x, y))
+    live = _live_channels(x, y)
+    x, y = features.unit(x), features.unit(y)
     matrix, distance = _align(x, y)
     similarity = 1 - distance / 2
-    live = _live_channels(x, y)
     return ProcrustesResult(
         similarity=similarity,
         distance=distance,

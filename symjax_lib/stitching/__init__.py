@@ -1,5 +1,6 @@
 """Stitching: how well does one network go on from the features of another?"""
 
+from symjax_lib.stitching.evaluate import accuracy as accuracy, penalty as penalty
 from symjax_lib.stitching.maps import (
     Stitch as Stitch,
     full as full,
@@ -11,7 +12,6 @@ from symjax_lib.stitching.network import (
 )
 from symjax_lib.stitching.stitch import (
     Fitted as Fitted,
-    accuracy as accuracy,
     fit as fit,
-    penalty as penalty,
+    refresh as refresh,
 )

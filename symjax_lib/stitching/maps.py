@@ -1,7 +1,7 @@
 r"""The classes of stitch: maps on channels, each a tuple of pure functions.
 
-A stitch :math:`\varphi` joins two networks, :math:`S = f_{>l} \circ \varphi \circ
-\tilde f_{\leq l}`. It acts on the last axis only, a 1x1 convolution without a bias.
+A stitch :math:`\varphi` joins two networks, :math:`S = \tilde f_{>l} \circ \varphi
+\circ f_{\leq l}`. It acts on the last axis only, a 1x1 convolution without a bias.
 Constructors are cached, so equal stitches are one object and compile once.
 """
 
@@ -72,9 +72,10 @@ def g_relu(n: int, *, alpha: float = 0.1, decay: float = 1e-4) -> Stitch:
 
     `P` is kept near the Birkhoff polytope by :math:`P \leftarrow \mathrm{Sinkhorn}_{16}
     (\mathrm{ReLU}(P))` after each step, and is pushed to its corners by
-    :math:`-\alpha \|P\|_F`; `D` stays positive by :math:`D \leftarrow` ReLU `(D)`.
-    The projection is a scaling of rows and columns, not the nearest point of the
-    polytope. In the end `P` is rounded to the best permutation by linear assignment.
+    :math:`-\alpha \|P\|_F`; `D` is kept from the negative by :math:`D \leftarrow
+    \mathrm{ReLU}(D)`, so an entry may become 0. The projection is a scaling of rows
+    and columns, not the nearest point of the polytope. In the end `P` is rounded to the
+    best permutation by linear assignment.
 
     Args:
       n: number of channels.
@@ -83,7 +84,7 @@ def g_relu(n: int, *, alpha: float = 0.1, decay: float = 1e-4) -> Stitch:
 
     Returns:
       A `Stitch` with params `{"matrix": P [n, n], "scale": D [n]}`; after `finalize`,
-      `P` is a permutation matrix. See `element`.
+      `P` is a permutation matrix.
 
     References:
       Godfrey et al. 2022, sections 4.1 and D.2; settings of the authors' code.

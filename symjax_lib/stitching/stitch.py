@@ -1,9 +1,13 @@
-r"""Fits a stitch between two networks and measures what it costs in accuracy.
+r"""Fits a stitch between two networks.
 
-The stitched network is :math:`S = f_{>l} \circ \varphi \circ \tilde f_{\leq l}`, and
+The stitched network is :math:`S = \tilde f_{>l} \circ \varphi \circ f_{\leq l}`, and
 its penalty :math:`(\mathrm{Acc} f + \mathrm{Acc} \tilde f) / 2 - \mathrm{Acc} S`. Only
 :math:`\varphi` is trained, on training data; the back network's batch statistics are
 then refreshed on training data, and test data serve for the final number alone.
+
+As in the paper but for three points: the images are not augmented, the front runs in
+evaluation mode (both so that its features are computed once), and the weights of a full
+stitch do not decay.
 """
 
 import functools
@@ -15,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from symjax_lib import tracing
+from symjax_lib.stitching import halves
 from symjax_lib.stitching.maps import Params, Stitch
 from symjax_lib.stitching.network import Network
 
@@ -25,13 +29,16 @@ class Fitted(NamedTuple):
 
     Attributes:
       params: of the stitch, after `finalize`.
-      variables: of the back network, with refreshed batch statistics.
+      variables: of the back network, with batch statistics refreshed for `params`.
       losses: `[epochs]`, mean training loss (cross-entropy and penalty) of each.
+      relaxed: the parameters before `finalize`; how much worse `params` are is the
+        rounding gap. See `refresh`.
     """
 
     params: Params
     variables: Any
     losses: np.ndarray
+    relaxed: Params
 
 
 def fit(
@@ -58,7 +65,7 @@ def fit(
       layer: name of a tap that both have; values at the cut must agree in shape.
       images: `[N, ...]` training images, as the networks take them.
       labels: `[N]` integers.
-      epochs: passes over the images.
+      epochs: passes over the images, at least 1.
       batch_size: a last batch that is not full is left out.
       optimizer: by default the authors' plain SGD with learning rate 1e-3; pass one
         object for many fits, as each one compiles anew.
@@ -71,14 +78,18 @@ def fit(
 
     Raises:
       ValueError: there are fewer images than one batch, images and labels differ in
-        number, there is no such tap, or the networks do not fit at the cut.
+        number, there is no such tap, the networks do not fit at the cut, the stitch has
+        another width than the layer, or the loss becomes infinite or nan.
     """
-    _check_data("stitching.fit", images, labels, batch_size)
+    halves.check_data("stitching.fit", images, labels, batch_size)
+    if epochs < 1:
+        raise ValueError(f"stitching.fit: epochs must be at least 1, got {epochs}.")
     optimizer = _PAPER if optimizer is None else optimizer
     head_start = epochs // 2 if head_start is None else head_start
     start, order = jax.random.split(key)
-    features = _front_features(front, layer, images)
+    features = halves.front_features(front, layer, images)
     params = stitch.init(start)
+    _check_width(stitch, params, layer, features[0])
     state = optimizer.init(params)
     step = functools.partial(_step, stitch, back.update, layer, optimizer)
     losses = []
@@ -92,94 +103,76 @@ def fit(
             )  # fmt: skip
             total += loss
         losses.append(total / len(batches))
-    params = stitch.finalize(params)
-    variables = back.variables
-    for batch in _batches(jax.random.fold_in(order, epochs), len(images), batch_size):
-        variables = _refresh(
-            stitch, back.update, layer, params, variables, features, images, batch
+    losses = np.asarray(losses, dtype=np.float64)
+    if not np.isfinite(losses).all():
+        raise ValueError(
+            f"stitching.fit: the loss at layer {layer!r} is not finite after epoch "
+            f"{np.argmin(np.isfinite(losses)) + 1}; pass an optimizer with a smaller "
+            "learning rate, and check images and labels."
         )
-    return Fitted(params, variables, np.asarray(losses, dtype=np.float64))
+    final = stitch.finalize(params)
+    batches = _batches(jax.random.fold_in(order, epochs), len(images), batch_size)
+    variables = _pass(stitch, back, layer, final, features, images, batches)
+    return Fitted(final, variables, losses, params)
 
 
-def accuracy(
+def refresh(
+    key: jax.Array,
     stitch: Stitch,
-    fitted: Fitted,
+    params: Params,
     front: Network,
     back: Network,
     layer: str,
     images: jax.Array,
-    labels: jax.Array,
-) -> float:
-    """Returns the accuracy of a stitched network, a fraction.
+    *,
+    batch_size: int = 32,
+) -> Any:
+    """Adapts the back network's batch statistics to a stitch, without gradients.
+
+    `fit` does so for the final parameters. For others, such as `Fitted.relaxed`:
+    `fitted._replace(params=p, variables=refresh(key, stitch, p, ...))`.
 
     Args:
-      stitch: the class that `fitted` belongs to.
-      fitted: from `fit`.
-      front: the same networks as in `fit`.
-      back: likewise; its variables are those of `fitted`.
+      key: consumed, for the order of the batches.
+      stitch: the class that `params` belong to.
+      params: any of its maps.
+      front: as in `fit`.
+      back: likewise.
       layer: likewise.
-      images: `[N, ...]`.
-      labels: `[N]`.
+      images: `[N, ...]` training images.
+      batch_size: a last batch that is not full is left out.
+
+    Returns:
+      The variables of the back network, statistics after the cut moved on by one pass.
+
+    Raises:
+      ValueError: there are fewer images than one batch, there is no such tap, or the
+        networks do not fit at the cut.
     """
-    _check_data("stitching.accuracy", images, labels, 1)
-    hits = 0
-    for chunk in _chunks(len(images)):
-        value, rest = _run_front(front.predict, layer, front.variables, images[chunk])
-        hits += _hits(
-            stitch, back.predict, layer, fitted.params, fitted.variables,
-            value, rest, images[chunk], labels[chunk],
-        )  # fmt: skip
-    return float(hits) / len(images)
-
-
-def penalty(front_accuracy: float, back_accuracy: float, stitched: float) -> float:
-    """Returns the stitching penalty, a fraction: what the stitched network loses.
-
-    Example:
-      >>> penalty(0.75, 0.25, 0.25)
-      0.25
-
-    References:
-      Godfrey et al. 2022, equation (4.3).
-    """
-    return (front_accuracy + back_accuracy) / 2 - stitched
+    halves.check_data("stitching.refresh", images, images, batch_size)
+    features = halves.front_features(front, layer, images)
+    batches = _batches(key, len(images), batch_size)
+    return _pass(stitch, back, layer, params, features, images, batches)
 
 
 _PAPER = optax.sgd(1e-3)
-_CHUNK = 500
 
 
-def _check_data(caller: str, images: Any, labels: Any, batch_size: int) -> None:
-    if len(images) != len(labels):
-        raise ValueError(f"{caller}: {len(images)} images but {len(labels)} labels.")
-    if len(images) < batch_size:
+def _check_width(stitch: Stitch, params: Params, layer: str, value: Any) -> None:
+    try:
+        found = jax.eval_shape(stitch.apply, params, value).shape
+    except (TypeError, ValueError):
+        found = None
+    if found != value.shape:
         raise ValueError(
-            f"{caller}: {len(images)} images do not fill a batch of {batch_size}; pass "
-            "more images or a smaller batch_size."
+            f"stitching.fit: layer {layer!r} has {value.shape[-1]} channels, and the "
+            "stitch was made for another number; make it for that one."
         )
 
 
 def _batches(key: jax.Array, n: int, size: int) -> jax.Array:
     order = jax.random.permutation(key, n)
     return order[: n // size * size].reshape(-1, size)
-
-
-def _chunks(n: int) -> list[slice]:
-    return [slice(i, min(i + _CHUNK, n)) for i in range(0, n, _CHUNK)]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _run_front(predict: Callable, layer: str, variables: Any, images: jax.Array) -> Any:
-    return tracing.split(predict, layer)[0](variables, images)
-
-
-def _front_features(front: Network, layer: str, images: jax.Array) -> Any:
-    """Runs the front once over all images, as it does not change while fitting."""
-    parts = [
-        _run_front(front.predict, layer, front.variables, images[chunk])
-        for chunk in _chunks(len(images))
-    ]
-    return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -201,7 +194,7 @@ def _step(
 
     def objective(params: Params) -> jax.Array:
         stitched = stitch.apply(params, value)
-        logits, _ = _back_update(
+        logits, _ = halves.back_update(
             update, layer, stitched, rest, variables, images[batch]
         )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch])
@@ -212,6 +205,23 @@ def _step(
         gradient["scale"] = jnp.where(hold_scale, 0, gradient["scale"])
     updates, state = optimizer.update(gradient, state, params)
     return stitch.project(optax.apply_updates(params, updates)), state, loss  # pyright: ignore
+
+
+def _pass(
+    stitch: Stitch,
+    back: Network,
+    layer: str,
+    params: Params,
+    features: Any,
+    images: jax.Array,
+    batches: jax.Array,
+) -> Any:
+    variables = back.variables
+    for batch in batches:
+        variables = _refresh(
+            stitch, back.update, layer, params, variables, features, images, batch
+        )
+    return variables
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -227,45 +237,6 @@ def _refresh(
 ) -> Any:
     value, rest = jax.tree.map(lambda x: x[batch], features)
     stitched = stitch.apply(params, value)
-    return _back_update(update, layer, stitched, rest, variables, images[batch])[1]
-
-
-def _back_update(
-    update: Callable,
-    layer: str,
-    value: jax.Array,
-    rest: Any,
-    variables: Any,
-    images: jax.Array,
-) -> tuple[jax.Array, Any]:
-    """Runs the back in training mode; statistics from before the cut stay as they are.
-
-    Those are the front's, which runs in evaluation mode and has none to give.
-    """
-    later = tracing.downstream(update, layer)(variables, images)
-
-    def moved(variables: Any, images: jax.Array) -> list[jax.Array]:
-        outputs = jax.tree.leaves(update(variables, images))
-        flags = jax.tree.leaves(later)
-        return [out for out, flag in zip(outputs, flags, strict=True) if flag]
-
-    outputs = iter(tracing.split(moved, layer)[1](value, rest, variables, images))
-    take = lambda flag, old: next(outputs) if flag else old
-    return jax.tree.map(take, later, (jnp.zeros(()), variables))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _hits(
-    stitch: Stitch,
-    predict: Callable,
-    layer: str,
-    params: Params,
-    variables: Any,
-    value: jax.Array,
-    rest: Any,
-    images: jax.Array,
-    labels: jax.Array,
-) -> jax.Array:
-    back = tracing.split(predict, layer)[1]
-    logits = back(stitch.apply(params, value), rest, variables, images)
-    return (logits.argmax(axis=-1) == labels).sum()
+    return halves.back_update(update, layer, stitched, rest, variables, images[batch])[
+        1
+    ]
