@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,8 @@ class Arguments:
     ~/tensorflow_datasets."""
     images: int = 1000
     """Test images that features are computed on, at most all."""
+    pairs: int = 32
+    """Pairs of networks that are compared, at most all; 32 in the paper."""
     stitch_epochs: int = 20
     """Passes over the training images in which a stitch is fitted; 20 in the paper."""
     stitch_learning_rate: float | None = None
@@ -59,7 +61,11 @@ def main(args: Arguments) -> None:
     reused = output.is_complete(out, made_of)
     if not reused:
         loaded = subject.load(
-            args.run, data_dir=args.data_dir, images=args.images, seed=args.seed
+            args.run,
+            data_dir=args.data_dir,
+            images=args.images,
+            pairs=args.pairs,
+            seed=args.seed,
         )
         output.write(out, made_of, _measure(args, loaded, made_of))
     page = out / ("index.html" if args.experiment == "report" else "table.txt")
@@ -69,8 +75,8 @@ def main(args: Arguments) -> None:
 
 def _measure(
     args: Arguments, loaded: subject.Subject, made_of: dict[str, Any]
-) -> dict[str, str]:
-    """Returns the files to write, by name."""
+) -> Iterator[dict[str, str]]:
+    """Yields the files to write, by name, as they are finished."""
     whole = args.experiment == "report"
     names = list(experiments.EXPERIMENTS) if whole else [args.experiment]
     results = {}
@@ -83,17 +89,16 @@ def _measure(
                 stitch_learning_rate=args.stitch_learning_rate,
                 progress=bar.set_postfix_str,
             )
+            yield results[name].csv if whole else results[name].files()
     if whole:
         table = to_text(report.main_table(results))
-        return {
-            **report.files(loaded, results, made_of),
+        yield {
+            "index.html": report.page(loaded, results, made_of),
             "table.txt": table + "\nmean ± standard deviation over pairs of networks\n",
         }
-    result = results[args.experiment]
-    return {
-        **result.files(),
-        "table.txt": "\n\n".join(map(to_text, result.summary)) + "\n",
-    }
+    else:
+        tables = map(to_text, results[args.experiment].summary)
+        yield {"table.txt": "\n\n".join(tables) + "\n"}
 
 
 def _made_of(args: Arguments) -> dict[str, Any]:
@@ -101,9 +106,10 @@ def _made_of(args: Arguments) -> dict[str, Any]:
         "experiment": args.experiment,
         "run": f"the run created {folder.read_manifest(args.run)['created']}",
         "networks": output.hash_of_run(args.run),
-        "images": args.images,
-        "stitch_epochs": args.stitch_epochs,
-        "stitch_learning_rate": args.stitch_learning_rate,
+        "most images": args.images,
+        "most pairs": args.pairs,
+        "stitch epochs": args.stitch_epochs,
+        "stitch learning rate": args.stitch_learning_rate,
         "seed": args.seed,
         "symjax_lib": metadata.version("symjax_lib"),
         "code": output.hash_of_code(),

@@ -185,6 +185,10 @@ def caption(record: Record) -> str:
       record: from `compute`.
     """
     spec, ok = record.spec, sum(c.ok for c in record.certificates)
+    lawful = sum(
+        error <= c.tolerance
+        for error, c in zip(record.law, record.certificates, strict=True)
+    )
     refuted = sum(not c.ok for c in record.refuted)
     digits = spec.log_permutations / np.log(10)
     return (
@@ -192,6 +196,6 @@ def caption(record: Record) -> str:
         f"{spec.dimension} independent scalings and about 10^{digits:.0f} permutations "
         f"and signs. A random element of that group leaves the outputs of {ok} of "
         f"{len(record.certificates)} networks as they are, up to rounding, and changes "
-        "every layer as predicted. With a rotation in one layer instead, the function "
-        f"changes, as it must, for {refuted} of {len(record.refuted)}."
+        f"every layer of {lawful} as predicted. With a rotation in one layer instead, "
+        f"the function changes, as it must, for {refuted} of {len(record.refuted)}."
     )

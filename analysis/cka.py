@@ -54,7 +54,7 @@ def compute(subject: Subject) -> Record:
     Raises:
       UserError: there is only one network.
     """
-    pairs = statistics.unordered_pairs(len(subject.seeds))
+    pairs = statistics.unordered_pairs(len(subject.seeds), subject.most_pairs)
     return Record(
         layers=subject.layers,
         pairs=np.array(subject.seeds)[pairs],
@@ -93,15 +93,15 @@ def _map(rows: jax.Array, columns: jax.Array) -> jax.Array:
 
 
 def tables(record: Record) -> dict[str, Rows]:
-    """Returns mean and sd over pairs for every two layers and each measure.
+    """Returns mean and sd over pairs for every two layers and measure, and all values.
 
     Args:
       record: from `compute`.
     """
-    rows = []
+    rows, single = [], []
     for name, maps in record.maps.items():
         trained = statistics.summarise(np.moveaxis(maps, 0, -1))
-        baseline = record.untrained[name].mean(axis=0)
+        baseline = statistics.summarise(np.moveaxis(record.untrained[name], 0, -1))
         for i, first in enumerate(record.layers):
             for j, second in enumerate(record.layers):
                 rows.append(
@@ -112,10 +112,17 @@ def tables(record: Record) -> dict[str, Rows]:
                         "mean": trained.mean[i, j],
                         "sd": trained.sd[i, j],
                         "pairs": trained.n,
-                        "mean_untrained": baseline[i, j],
+                        "mean_untrained": baseline.mean[i, j],
+                        "sd_untrained": baseline.sd[i, j],
                     }
                 )
-    return {"cka": rows}
+                single += [
+                    {"seed_1": a, "seed_2": b, "measure": name}
+                    | {"layer_1": first.name, "layer_2": second.name}
+                    | {"similarity": maps[k, i, j]}
+                    for k, (a, b) in enumerate(record.pairs)
+                ]
+    return {"cka": rows, "cka_pairs": single}
 
 
 def summary(record: Record) -> list[Rows]:
@@ -155,11 +162,11 @@ def caption(record: Record) -> str:
       record: from `compute`.
     """
     return (
-        f"Debiased CKA on {record.images} test images, mean over {len(record.pairs)} "
-        "pairs of networks that share networks; row: layer of the first, column: of "
-        "the second. G_ReLU: the max kernel, which permutations and scalings of "
-        "channels do not change. Linear, unit channels: what the paper plots as "
-        "orthogonal CKA, although rotations change it. Linear: the textbook's, which "
-        "rotations do not change. Values lie between -1 and 1; unrelated features give "
-        "about 0. The CSV has the standard deviations and the untrained level."
+        f"Debiased CKA on {record.images} test images; the table has each layer with "
+        f"itself. {statistics.describe_pairs(record.pairs)} In the maps, the mean over "
+        "pairs: row, layer of the first network, column, of the second. G_ReLU: the "
+        "max kernel, which permutations and scalings of channels do not change. "
+        "Linear, unit channels: what the paper plots as orthogonal CKA, although "
+        "rotations change it. Linear: the textbook's, which rotations do not change. "
+        "Values lie between -1 and 1; unrelated features give about 0."
     )

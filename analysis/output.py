@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ def hash_of_code() -> str:
     """Returns a hash of the sources that the numbers come from."""
     packages = [Path(package.__path__[0]) for package in (analysis, symjax_lib, train)]
     root = packages[0].parent
-    return _hash([p for d in packages for p in sorted(d.rglob("*.py"))], root)
+    sources = [
+        p for d in packages for end in ("py", "jinja") for p in d.rglob(f"*.{end}")
+    ]
+    return _hash(sorted(sources), root)
 
 
 def _hash(paths: Sequence[Path], root: Path) -> str:
@@ -69,28 +72,35 @@ def is_complete(out: Path, made_of: Mapping[str, Any]) -> bool:
             f"{here['experiment']} of {here['run']}. Nothing was changed; name another "
             "folder with --out."
         )
-    return mark == {**made_of, "complete": True}
+    files = mark.pop("files", None)
+    whole = files is not None and all((out / name).exists() for name in files)
+    return whole and mark == made_of
 
 
 def write(
-    out: Path, made_of: Mapping[str, Any], files: Mapping[str, str | bytes]
+    out: Path, made_of: Mapping[str, Any], parts: Iterable[Mapping[str, str]]
 ) -> None:
-    """Writes files one by one, each as a whole; the mark says when all are there.
+    """Writes files one by one, each as a whole; in the end the mark lists them all.
 
     Args:
       out: the folder, which `is_complete` has passed; files of other names stay.
       made_of: as for `is_complete`.
-      files: contents by name.
+      parts: contents by name, written as they come.
     """
     out.mkdir(parents=True, exist_ok=True)
-    start, end = (
-        json.dumps({**made_of, "complete": complete}, indent=2) + "\n"
-        for complete in (False, True)
-    )
-    for name, content in [(MARK, start), *files.items(), (MARK, end)]:
-        partial = out / f"{name}.partial"
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(partial, out / name)
+    _write(out / MARK, json.dumps(made_of, indent=2) + "\n")
+    names = []
+    for part in parts:
+        for name, content in part.items():
+            _write(out / name, content)
+            names.append(name)
+    _write(out / MARK, json.dumps({**made_of, "files": names}, indent=2) + "\n")
+
+
+def _write(path: Path, content: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(content, encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

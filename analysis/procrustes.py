@@ -26,6 +26,7 @@ class Record(NamedTuple):
 
     Attributes:
       layers: `L` of them.
+      seeds: `[S]`.
       pairs: `[P, 2]` seeds; every seed is in several pairs.
       trained: for each of `MEASURES` `[P, L]`.
       live: `[P, L]`, G_ReLU as it is without dead channels.
@@ -34,6 +35,7 @@ class Record(NamedTuple):
     """
 
     layers: tuple[Layer, ...]
+    seeds: np.ndarray
     pairs: np.ndarray
     trained: dict[str, np.ndarray]
     live: np.ndarray
@@ -50,7 +52,7 @@ def compute(subject: Subject) -> Record:
     Raises:
       UserError: there is only one network.
     """
-    pairs = statistics.unordered_pairs(len(subject.seeds))
+    pairs = statistics.unordered_pairs(len(subject.seeds), subject.most_pairs)
     names = [layer.name for layer in subject.layers]
     trained = _compare(subject, subject.networks, pairs, names)
     baseline = _compare(subject, untrained(subject), pairs, names)
@@ -60,6 +62,7 @@ def compute(subject: Subject) -> Record:
     similarities = lambda results: {m: r.similarity for m, r in results.items()}
     return Record(
         layers=subject.layers,
+        seeds=np.array(subject.seeds),
         pairs=np.array(subject.seeds)[pairs],
         trained=similarities(trained),
         live=trained["G_ReLU"].live_similarity,
@@ -88,6 +91,7 @@ def _compare(
         for measure in MEASURES:
             rows = [_measure(measure, first[name], second[name]) for name in names]
             results[measure].append(_stack(rows))
+        del first, second  # or they would stay until the next pair is there
     return {measure: _stack(rows) for measure, rows in results.items()}
 
 
@@ -125,7 +129,6 @@ def tables(record: Record) -> dict[str, Rows]:
                     "mean": summary.mean[j],
                     "sd": summary.sd[j],
                     "pairs": summary.n,
-                    "dead_channels": record.dead[:, j].mean(),
                 }
             )
             single += [
@@ -133,7 +136,12 @@ def tables(record: Record) -> dict[str, Rows]:
                 | {"similarity": array[i, j]}
                 for i, (a, b) in enumerate(record.pairs)
             ]
-    return {"procrustes": rows, "procrustes_pairs": single}
+    dead = [
+        {"seed": seed, "layer": layer.name, "dead_channels": record.dead[i, j]}
+        for i, seed in enumerate(record.seeds)
+        for j, layer in enumerate(record.layers)
+    ]
+    return {"procrustes": rows, "procrustes_pairs": single, "dead_channels": dead}
 
 
 def summary(record: Record) -> list[Rows]:
@@ -185,9 +193,10 @@ def caption(record: Record) -> str:
       record: from `compute`.
     """
     return (
-        "How close a permutation and positive scaling (G_ReLU), or a rotation "
-        "(orthogonal), brings the features of one network to those of another; 1 is "
-        f"equal up to the group. {statistics.describe_pairs(record.pairs)} The two "
+        "How close a permutation and positive scaling (G_ReLU), or a rotation or "
+        "reflection (orthogonal), brings the features of one network to those of "
+        "another; 1 is equal up to the group. "
+        f"{statistics.describe_pairs(record.pairs)} The two "
         "measures normalise differently, so neither bounds the other. Dotted: the same "
         "for untrained networks of this architecture. "
         f"{_dead(record)}"

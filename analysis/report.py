@@ -7,9 +7,10 @@ from typing import Any
 
 import jinja2
 
+from analysis import stitching
 from analysis.experiments import Result
 from analysis.subject import Subject
-from analysis.tables import Rows, cell, to_csv
+from analysis.tables import Rows, cell
 
 # Which columns of which summary make the main table, and what they are called there.
 _MAIN = {
@@ -19,6 +20,7 @@ _MAIN = {
     ("cka", "linear"): "CKA linear",
     ("stitching", "full 1x1"): "penalty full, %",
     ("stitching", "G_ReLU"): "penalty G_ReLU, %",
+    ("stitching", stitching.RELAXED): "before rounding, %",
 }
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -40,10 +42,10 @@ def main_table(results: Mapping[str, Result]) -> Rows:
     return rows
 
 
-def files(
+def page(
     subject: Subject, results: Mapping[str, Result], made_of: Mapping[str, Any]
-) -> dict[str, str]:
-    """Returns the page and the CSV files, by name.
+) -> str:
+    """Returns the page, which has all figures, tables and CSV files in it.
 
     Args:
       subject: the run.
@@ -51,9 +53,7 @@ def files(
       made_of: options and versions, shown at the end of the page.
     """
     main = main_table(results)
-    csv = {"main.csv": to_csv(main)}
-    for result in results.values():
-        csv |= result.csv
+    csv = {name: text for r in results.values() for name, text in r.csv.items()}
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -61,7 +61,7 @@ def files(
         lstrip_blocks=True,
     )
     template = environment.from_string(_TEMPLATE.read_text())
-    page = template.render(
+    return template.render(
         subject=subject,
         config=subject.zoo.config,
         main=main,
@@ -71,7 +71,6 @@ def files(
         cell=cell,
         data_uri=_data_uri,
     )
-    return {"index.html": page, **csv}
 
 
 def _data_uri(text: str, kind: str) -> str:

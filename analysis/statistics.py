@@ -46,44 +46,53 @@ def summarise(values: ArrayLike) -> Summary:
     return Summary(mean, sd, n)
 
 
-def unordered_pairs(n: int) -> np.ndarray:
-    """Returns all pairs of n networks; each network is in n - 1 of them.
+def unordered_pairs(n: int, most: int) -> np.ndarray:
+    """Returns pairs of n networks, all if there are no more than asked for.
+
+    Otherwise neighbours on a circle come first, then those two apart, and so on: each
+    network is in about as many pairs as the others.
 
     Args:
       n: number of networks.
+      most: number of pairs.
 
     Returns:
-      `[n (n - 1) / 2, 2]`, the smaller index first.
+      `[P, 2]`, the smaller index first, in the order of indices.
 
     Raises:
       UserError: there are fewer than two networks.
 
     Example:
-      >>> unordered_pairs(3).tolist()
-      [[0, 1], [0, 2], [1, 2]]
+      >>> unordered_pairs(4, 9).tolist()
+      [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+      >>> unordered_pairs(4, 4).tolist()
+      [[0, 1], [0, 3], [1, 2], [2, 3]]
     """
     _check_count(n)
-    return np.stack(np.triu_indices(n, 1), axis=1)
+    steps = [(i, (i + step) % n) for step in range(1, n // 2 + 1) for i in range(n)]
+    pairs = list(dict.fromkeys(tuple(sorted(pair)) for pair in steps))
+    return np.array(sorted(pairs[:most]))
 
 
-def cyclic_pairs(n: int) -> np.ndarray:
-    """Returns ordered pairs in which each of n networks is once first and once second.
+def cyclic_pairs(n: int, most: int) -> np.ndarray:
+    """Returns ordered pairs in which no network is first twice, or second twice.
 
     Args:
       n: number of networks.
+      most: number of pairs.
 
     Returns:
-      `[n, 2]`, from i to i + 1 and from the last to the first.
+      `[P, 2]`, from i to i + 1 and from the last to the first.
 
     Raises:
       UserError: there are fewer than two networks.
 
     Example:
-      >>> cyclic_pairs(3).tolist()
+      >>> cyclic_pairs(3, 9).tolist()
       [[0, 1], [1, 2], [2, 0]]
     """
     _check_count(n)
-    return np.stack([np.arange(n), np.roll(np.arange(n), -1)], axis=1)
+    return np.stack([np.arange(n), np.roll(np.arange(n), -1)], axis=1)[:most]
 
 
 def describe_pairs(pairs: np.ndarray) -> str:
@@ -93,16 +102,18 @@ def describe_pairs(pairs: np.ndarray) -> str:
       pairs: `[P, 2]` numbers of networks.
 
     Example:
-      >>> print(describe_pairs(unordered_pairs(4)))
+      >>> print(describe_pairs(unordered_pairs(4, 9)))
       Mean ± standard deviation over 6 pairs of 4 networks; each network is in 3 pairs,
       so the pairs are not independent and this is no confidence interval.
     """
     networks, counts = np.unique(pairs, return_counts=True)
     if len(pairs) == 1:
         return "One pair of networks, so there is no standard deviation."
+    least, most = counts.min(), counts.max()
+    shared = f"{most}" if least == most else f"{least} to {most}"
     return (
         f"Mean ± standard deviation over {len(pairs)} pairs of {len(networks)} "
-        f"networks; each network is in {counts.max()} pairs, so the pairs are not "
+        f"networks; each network is in {shared} pairs, so the pairs are not "
         "independent and this is no confidence interval."
     )
 

@@ -50,6 +50,7 @@ class Subject(NamedTuple):
       train: the images that the networks were trained on, without the held-out ones.
       test: all test images.
       measured: the first of the test images, on which features are computed.
+      most_pairs: no more pairs of networks are compared.
       key: of every random choice; see `stream`.
     """
 
@@ -60,6 +61,7 @@ class Subject(NamedTuple):
     train: Images
     test: Images
     measured: Images
+    most_pairs: int
     key: jax.Array
 
     def stream(self, name: str) -> jax.Array:
@@ -72,6 +74,7 @@ def load(
     *,
     data_dir: str | Path | None = None,
     images: int = 1000,
+    pairs: int = 32,
     seed: int = 0,
 ) -> Subject:
     """Loads a finished run and the data that it was trained on.
@@ -81,6 +84,7 @@ def load(
       data_dir: see `train.data.load`.
       images: features are computed on so many test images, or on all if there are
         fewer.
+      pairs: of networks that are compared, or all if there are fewer; 32 in the paper.
       seed: of random elements, untrained networks and the starts of stitches.
 
     Returns:
@@ -88,11 +92,13 @@ def load(
 
     Raises:
       UserError: there is no finished run in the folder or it is damaged, its data are
-        not found or others than it was trained on, every seed diverged, or there are
-        fewer than 4 images.
+        not found or others than it was trained on, every seed diverged, or fewer than
+        4 images or than one pair are asked for.
     """
     if images < 4:
         raise UserError(f"analysis: --images is {images}, debiased CKA needs 4.")
+    if pairs < 1:
+        raise UserError(f"analysis: --pairs is {pairs}, it must be at least 1.")
     result = zoo.load(run)
     dataset = data.load(result.config.dataset, data_dir=data_dir)
     trained_on = result.manifest["data_fingerprint"]
@@ -119,6 +125,7 @@ def load(
         train=take(dataset.train_images[rest], dataset.train_labels[rest]),
         test=test,
         measured=Images(test.images[:images], test.labels[:images]),
+        most_pairs=pairs,
         key=jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"analysis")),
     )
 

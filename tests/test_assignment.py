@@ -37,13 +37,11 @@ def test_hungarian_has_the_cost_of_scipy(n, maximize):
         )
 
 
-@pytest.mark.slow
-def test_hungarian_has_the_cost_of_scipy_for_every_n():
+def test_hungarian_has_the_cost_of_scipy_for_every_n_to_64():
     for n in range(65):
-        for seed in range(3):
-            score = np.random.default_rng(seed).normal(size=(n, n)).astype(np.float32)
-            found = assignment.hungarian(score)
-            np.testing.assert_allclose(total(score, found), best(score), atol=1e-4)
+        score = np.random.default_rng(n).normal(size=(n, n)).astype(np.float32)
+        found = assignment.hungarian(score)
+        np.testing.assert_allclose(total(score, found), best(score), atol=1e-4)
 
 
 def test_hungarian_against_all_permutations():

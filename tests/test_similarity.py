@@ -1,5 +1,7 @@
 """The group that each measure claims, what is outside it, and what is refused."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,8 +148,6 @@ def test_the_element_attains_the_distance():
 
 def test_no_permutation_is_closer():
     """Against all of S_4."""
-    import itertools
-
     x, y = (z[..., :4] for z in pair(4))
     a, b = (np.asarray(similarity.unit_channels(z)).reshape(-1, 4) for z in (x, y))
     least = min(
@@ -225,3 +225,73 @@ def test_resolutions_that_do_not_fit_are_refused():
             measure(x, y[:, :2])
         with pytest.raises(ValueError, match="same number of axes"):
             measure(x, y[:, 0])
+
+
+SCALES = [1e-30, 1e-20, 1e20, 3e18, 1e30]
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_common_scale_of_any_size_changes_nothing(name, scale):
+    measure, _ = MEASURES[name]
+    x, y = pair(7)
+    expected = float(measure(x, y))
+    np.testing.assert_allclose(measure(x * scale, y), expected, atol=2e-5)
+    np.testing.assert_allclose(measure(x, x * scale), 1, atol=2e-6)
+
+
+def test_grams_of_any_size_give_the_same_cka():
+    k, l = (similarity.linear_gram(z) for z in pair(8))
+    expected = similarity.cka_from_grams(k, l)
+    for scale in (2.0**-120, 2.0**60, 2.0**115):
+        found = similarity.cka_from_grams(k * scale, l)
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_a_large_mean_costs_no_digits():
+    """Against float64; without centring first, float32 would keep none of them."""
+    x, y = (np.asarray(z, np.float64) for z in pair(9))
+    found = similarity.linear_gram(jnp.asarray(x + 1e4, jnp.float32))
+    rounded = np.asarray(x + 1e4, np.float32).astype(np.float64).reshape(24, -1)
+    centered = rounded - rounded.mean(axis=0)
+    np.testing.assert_allclose(found, centered @ centered.T, rtol=0, atol=1e-2)
+    assert y.shape == SHAPE
+
+
+def test_constant_channels_are_exactly_zero_when_centred():
+    x = jnp.full((1000, 3), 0.1)
+    assert (similarity.unit_channels(x, center=True) == 0).all()
+
+
+def test_rounding_alone_has_no_cka():
+    noise = 1 + 1e-7 * jax.random.normal(jax.random.key(0), (30, 30))
+    flat = (noise + noise.T) / 2
+    k = similarity.linear_gram(jax.random.normal(jax.random.key(1), (30, 4)))
+    assert jnp.isnan(similarity.cka_from_grams(flat, k))
+
+
+def test_orthogonal_procrustes_of_features_of_very_unequal_channels():
+    """One decomposition in float32 would leave 3e-4."""
+    x = jax.random.normal(jax.random.key(0), (200, 64)) * jnp.geomspace(1, 1e-6, 64)
+    assert float(similarity.orthogonal_procrustes(x, x).distance) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint8", "int32"])
+def test_other_dtypes_are_computed_in_float32(dtype):
+    x, y = (jnp.abs(10 * z).astype(dtype) for z in pair(10))
+    for measure, _ in MEASURES.values():
+        exact = measure(x.astype(jnp.float32), y.astype(jnp.float32))
+        assert measure(x, y).dtype == jnp.float32
+        np.testing.assert_allclose(measure(x, y), exact, atol=1e-6)
+    for gram in (similarity.linear_gram, similarity.max_gram):
+        np.testing.assert_array_equal(gram(x), gram(x.astype(jnp.float32)))
+
+
+def test_kernels_refuse_what_the_measures_refuse():
+    for gram in (similarity.linear_gram, similarity.max_gram):
+        with pytest.raises(ValueError, match=r"got shape \(5,\)"):
+            gram(jnp.ones(5))
+        with pytest.raises(ValueError, match="not finite"):
+            gram(jnp.full((5, 2), jnp.nan))
+        with pytest.raises(ValueError, match="is complex"):
+            gram(jnp.ones((5, 2), complex))

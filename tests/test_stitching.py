@@ -239,6 +239,77 @@ def test_g_relu_stays_in_its_class():
     assert float(corner) == pytest.approx(-0.1 * 5**0.5 + 1e-4 / 2 * 20)
 
 
+def test_projection_is_the_papers():
+    """Sixteen rounds of rows, then columns, by a loop of our own."""
+    noise = jax.random.normal(jax.random.key(1), (6, 6))
+    expected = np.maximum(np.asarray(noise), 0).astype(np.float64)
+    for _ in range(16):
+        for axis in (1, 0):
+            total = expected.sum(axis, keepdims=True)
+            expected = expected / np.where(total > 0, total, 1)
+    pushed = stitching.g_relu(6).project({"matrix": noise, "scale": noise[0]})
+    np.testing.assert_allclose(pushed["matrix"], expected, atol=1e-6)
+
+
+def test_the_penalty_is_part_of_what_is_minimised(digits, networks):
+    images, labels = digits
+    front, back = networks
+    weak, strong = (
+        stitching.fit(
+            jax.random.key(0), stitching.g_relu(8, alpha=alpha), front, back, "one",
+            images[:512], labels[:512], epochs=1, optimizer=SGD,
+        ).losses[0]
+        for alpha in (0.0, 10.0)
+    )  # fmt: skip
+    # The norm is 1 for the uniform matrix and 8 ** 0.5 for a permutation.
+    assert weak - 10 * 8**0.5 < strong < weak - 10
+
+
+def test_modes_of_the_networks(digits, networks):
+    """The front runs in evaluation mode, the back in training mode."""
+    images, labels = digits
+
+    def never(*_):
+        raise AssertionError("called in the wrong mode")
+
+    front = networks[0]._replace(update=never)
+    back = networks[1]._replace(predict=never)
+    fitted = stitching.fit(
+        jax.random.key(0), stitching.full(8), front, back, "one",
+        images[:64], labels[:64], epochs=1,
+    )  # fmt: skip
+    assert np.isfinite(fitted.losses).all()
+
+
+def test_defaults_are_the_authors(digits, networks):
+    images, labels = digits
+    front, back = networks
+    fit = functools.partial(
+        stitching.fit, jax.random.key(0), stitching.g_relu(8), front, back, "one",
+        images[:64], labels[:64],
+    )  # fmt: skip
+    explicit = fit(epochs=20, batch_size=32, optimizer=optax.sgd(1e-3), head_start=10)
+    assert jax.tree.all(jax.tree.map(np.array_equal, fit(), explicit))
+    other = fit(epochs=20, batch_size=32, optimizer=optax.sgd(2e-3), head_start=10)
+    assert not jax.tree.all(jax.tree.map(np.array_equal, fit(), other))
+
+
+def test_refresh_is_what_fit_does_in_the_end(digits, networks):
+    images, labels = digits
+    stitch, (front, back) = stitching.full(8), networks
+    fitted = stitching.fit(
+        jax.random.key(3), stitch, front, back, "one", images[:512], labels[:512],
+        epochs=2,
+    )  # fmt: skip
+    again = stitching.refresh(
+        jax.random.key(4), stitch, fitted.params, front, back, "one", images[:512]
+    )
+    for name in ("mean", "var"):
+        one, two = (v["batch_stats"]["bn2"][name] for v in (fitted.variables, again))
+        np.testing.assert_allclose(one, two, rtol=0.3, atol=0.1)
+    assert fitted.relaxed is fitted.params
+
+
 def test_constructors_return_one_object():
     assert stitching.full(4) is stitching.full(4)
     assert stitching.g_relu(4) is stitching.g_relu(4)
@@ -256,6 +327,14 @@ def test_errors(digits, networks):
         fit("one", images[:20], labels[:20])
     with pytest.raises(ValueError, match="40 images but 39 labels"):
         fit("one", images[:40], labels[:39])
+    with pytest.raises(ValueError, match="layer 'inside' has 6 channels, and the sti"):
+        fit("inside", images[:64], labels[:64])
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+        fit("one", images[:64], labels[:64], epochs=0)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        fit("one", images[:64], labels[:64], batch_size=0)
+    with pytest.raises(ValueError, match="at layer 'one' is not finite after epoch 1"):
+        fit("one", images[:64] * jnp.nan, labels[:64], epochs=2)
     with pytest.raises(
         ValueError, match="no tap 'two'; this function names 'one', 'ins"
     ):
