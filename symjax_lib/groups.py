@@ -18,6 +18,7 @@ Example:
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -170,7 +171,7 @@ def compose(g: Any, h: Any) -> Any:
       >>> compose(swap, double).scale.tolist(), compose(double, swap).scale.tolist()
       ([2.0, 1.0], [1.0, 2.0])
     """
-    if isinstance(g, dict) and isinstance(h, dict):
+    if isinstance(g, Mapping) and isinstance(h, Mapping):
         if g.keys() != h.keys():
             raise ValueError(f"compose: the names differ, {list(g)} and {list(h)}.")
         return {name: compose(g[name], h[name]) for name in g}
@@ -226,12 +227,26 @@ def _promote(g: Any, kind: type) -> Any:
     """Returns an element as one of a type that contains its own."""
     if isinstance(g, kind):
         return g
-    return General(as_matrix(g)) if kind is General else Monomial(g, jnp.ones(width(g)))
+    return General(as_matrix(g)) if kind is General else as_monomial(g)
+
+
+def _size(kind: str, array: jax.Array, ndim: int) -> int:
+    if jnp.ndim(array) != ndim:
+        raise ValueError(
+            f"groups: a {kind} has an array of {ndim} axes, got shape "
+            f"{jnp.shape(array)}; put vmap around for a stack of elements."
+        )
+    return array.shape[-1]
+
+
+def as_monomial(g: Permutation | Monomial | General) -> Monomial | General:
+    """Returns a permutation as a monomial with scales 1; others as they are."""
+    return Monomial(g, jnp.ones(width(g))) if isinstance(g, Permutation) else g
 
 
 @width.register
 def _(g: Permutation) -> int:
-    return g.indices.shape[-1]
+    return _size("Permutation", g.indices, 1)
 
 
 @as_matrix.register
@@ -256,7 +271,7 @@ def _(g: Permutation, x: jax.Array, axis: int) -> jax.Array:
 
 @width.register
 def _(g: Monomial) -> int:
-    return g.scale.shape[-1]
+    return _size("Monomial", g.scale, 1)
 
 
 @as_matrix.register
@@ -284,7 +299,7 @@ def _(g: Monomial, x: jax.Array, axis: int) -> jax.Array:
 
 @width.register
 def _(g: General) -> int:
-    return g.matrix.shape[-1]
+    return _size("General", g.matrix, 2)
 
 
 @as_matrix.register
@@ -308,5 +323,5 @@ def _(g: General, x: jax.Array, axis: int) -> jax.Array:
 
 
 @inverse.register
-def _(g: dict) -> dict:
+def _(g: Mapping) -> dict:
     return {name: inverse(element) for name, element in g.items()}

@@ -11,7 +11,8 @@ from jax.extend import core
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
 # Calls that carry a derivative of their own, which writing them out would lose.
 _RULES = ("custom_jvp_call", "custom_vjp_call")
-_TAP = "name"
+# A tap is JAX's `name`, which others use as well, so ours begin with this.
+PREFIX = "tap:"
 
 
 class Program(NamedTuple):
@@ -40,7 +41,7 @@ def trace(fn: Callable, *args: Any, rules: bool = True) -> Program:
       *args: its arguments; only shapes and dtypes matter. By convention the first one
         holds the variables and the others are the inputs.
       rules: keep calls with a derivative of their own (`custom_jvp`, `custom_vjp`)
-        whole, unless there is a tap inside. Without it they are written out as well.
+        whole. Without it they are written out as well.
 
     Returns:
       A `Program`; control flow (`scan`, `while`, `cond`) stays one equation.
@@ -84,8 +85,7 @@ def _inline(
 def _body(eqn: core.JaxprEqn, rules: bool) -> tuple[core.Jaxpr | None, Sequence[Any]]:
     name = eqn.primitive.name
     body = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    opened = name in _CALLS or (name in _RULES and not (rules and not tap_names(body)))
-    if not opened:
+    if name not in _CALLS and (rules or name not in _RULES):
         return None, ()
     if isinstance(body, core.ClosedJaxpr):
         return body.jaxpr, body.consts
@@ -97,8 +97,8 @@ def tap_names(jaxpr: Any) -> list[str]:
     jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
     names = []
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name == _TAP:
-            names.append(eqn.params["name"])
+        if (name := _tap_name(eqn)) is not None:
+            names.append(name)
         for inner in core.jaxprs_in_params(eqn.params):
             names += tap_names(inner)
     return names
@@ -108,7 +108,7 @@ def named_values(caller: str, program: Program) -> dict[str, core.Var]:
     """Returns the variables that taps name, in order; `caller` begins the errors.
 
     Raises:
-      ValueError: a name is given twice, or is inside a loop or a branch.
+      ValueError: a name is given twice, or is inside a call that must stay whole.
     """
     counts = Counter(tap_names(program.jaxpr))
     doubled = [name for name, count in counts.items() if count > 1]
@@ -117,13 +117,16 @@ def named_values(caller: str, program: Program) -> dict[str, core.Var]:
             f"{caller}: {listed(doubled)} name more than one value; this function "
             f"names {listed(counts)}, and every name must be given once."
         )
-    named = {n: e.outvars[0] for n, e in _tap_equations(program.jaxpr)}
+    taps = [(_tap_name(eqn), eqn) for eqn in program.jaxpr.eqns]
+    named = {name: eqn.outvars[0] for name, eqn in taps if name is not None}
     hidden = [name for name in counts if name not in named]
     if hidden:
         raise ValueError(
-            f"{caller}: {listed(hidden)} are inside a loop or a branch (scan, while, "
-            f"cond), where a value has no single place; this function names "
-            f"{listed(named)} outside."
+            f"{caller}: {listed(hidden)} are inside a call that must stay whole: a "
+            "loop or a branch (scan, while, cond, shard_map), where a value has no "
+            "single place, or a function with a derivative of its own (custom_jvp, "
+            "custom_vjp), which a cut would lose. Put the tap outside; this function "
+            f"names {listed(named)} there."
         )
     return named
 
@@ -133,8 +136,9 @@ def listed(names: Any) -> str:
     return ", ".join(repr(name) for name in names) or "no value at all"
 
 
-def _tap_equations(jaxpr: core.Jaxpr) -> list[tuple[str, core.JaxprEqn]]:
-    return [(e.params["name"], e) for e in jaxpr.eqns if e.primitive.name == _TAP]
+def _tap_name(eqn: core.JaxprEqn) -> str | None:
+    name = eqn.params["name"] if eqn.primitive.name == "name" else ""
+    return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
 
 
 def depends_on(eqns: Iterable[core.JaxprEqn], roots: Iterable[core.Var]) -> set:

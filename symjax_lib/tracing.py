@@ -25,7 +25,9 @@ def tap(x: jax.Array, name: str) -> jax.Array:
     """Names a value; returns it unchanged and costs nothing in the compiled function.
 
     Use the result: `x = tap(nn.relu(x), "conv1")`. A value that nobody uses is not on
-    the way to the output, and cannot be cut at.
+    the way to the output, and cannot be cut at. It is JAX's `checkpoint_name` with the
+    name `tap:conv1`, by which `jax.checkpoint` policies can refer to it; other names
+    that a model gives are left alone.
 
     Args:
       x: one array.
@@ -39,7 +41,7 @@ def tap(x: jax.Array, name: str) -> jax.Array:
     """
     if len(jax.tree.leaves(x)) != 1 or jax.tree.leaves(x)[0] is not x:
         raise TypeError(f"tap: {name!r} must name one array, got {type(x).__name__}.")
-    return checkpoint_name(x, name)
+    return checkpoint_name(x, jaxprs.PREFIX + name)
 
 
 def taps(fn: Callable) -> Callable:
@@ -82,9 +84,12 @@ def split(fn: Callable, name: str) -> tuple[Callable, Callable]:
     equation runs in the back. A value on the way to the tap that depends on the inputs
     and that the back needs too (the skip connection around a tap inside a residual
     block) travels in `rest`. What depends on the variables alone, such as a cast or
-    normalised weight, never does: the back computes it from its own variables. Outputs
-    that are computed from values of the front alone, such as updated statistics of the
-    layers before the cut, are the front's.
+    normalised weight or a step count, never does: the back computes it from its own
+    variables. Outputs that are computed from the front's values and the inputs, such as
+    updated statistics of the layers before the cut, are the front's.
+
+    An operation that mixes weights of both halves with an input, such as noise added to
+    all variables in one vector, is the front's as a whole, and so are its results.
 
     Args:
       fn: any function that JAX can trace, of the variables first and then the inputs.
@@ -184,7 +189,8 @@ def _cut(program: jaxprs.Program, name: str) -> _Cut:
     # What serves other outputs only is the front's if it is made of the front's alone.
     for eqn in eqns:
         sources = dynamic.intersection(jaxprs.variables(eqn.invars))
-        if sources <= front.union(program.inputs) and not to_main & {*eqn.outvars}:
+        alone = sources & front and sources <= front.union(program.inputs)
+        if alone and not to_main & {*eqn.outvars}:
             front |= dynamic.intersection(eqn.outvars)
     front.discard(value)
     back = jaxprs.needed(eqns, outputs, [value, *front])

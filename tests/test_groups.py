@@ -157,3 +157,14 @@ def test_errors_name_both_sides():
         groups.sample(jax.random.key(0), "affine", 3)
     with pytest.raises(TypeError, match="ndarray|Array"):
         groups.act(jnp.ones(3), jnp.ones(3))
+
+
+def test_stacks_of_elements_are_refused_outside_vmap():
+    keys = jax.random.split(jax.random.key(0), 2)
+    many = jax.vmap(lambda key: groups.sample(key, "permutation", 3))(keys)
+    for call in (
+        lambda: groups.act(many, jnp.ones((2, 3))),
+        lambda: groups.compose(many, many),
+    ):
+        with pytest.raises(ValueError, match=r"got shape \(2, 3\); put vmap around"):
+            call()

@@ -111,6 +111,39 @@ def test_outside_elements_are_refused():
         intertwiners.polynomial(1)
 
 
+def test_phi_of_a_classification_refuses_what_is_outside():
+    negative = groups.Monomial(groups.identity("permutation", 2), jnp.array([-1.0, 2]))
+    relu = intertwiners.classify(jax.nn.relu)
+    with pytest.raises(ValueError, match="whose scales are positive; got -1"):
+        relu.phi(negative)
+    with pytest.raises(TypeError, match="got General"):
+        relu.phi(groups.General(jnp.eye(2)))
+    with pytest.raises(TypeError, match="group is permutation, got Monomial"):
+        intertwiners.classify(jax.nn.sigmoid).phi(negative)
+
+
+def test_classify_looks_at_zero():
+    step = lambda x: jnp.where(x >= 0, 1.0, -1.0)
+    found = intertwiners.classify(step)
+    assert (found.kind, found.exponent, found.parity) == ("positive_monomial", 0, None)
+    assert found.evidence["odd"].witness == 0
+    hole = intertwiners.classify(lambda x: jnp.where(x == 0, 5.0, jnp.abs(x)))
+    assert (hole.kind, hole.parity) == ("signed_permutation", "even")
+    assert intertwiners.classify(jnp.sign).kind == "monomial"
+    with pytest.raises(ValueError, match="complex"):
+        intertwiners.classify(lambda x: x * 1j)
+
+
+def test_phi_of_one_channel_and_of_whole_numbers():
+    """I_1 has no zero in it, so sigma(0) does not matter."""
+    one = jnp.array([[3.0]])
+    assert intertwiners.phi(lambda x: x**2 - x + 1, one).tolist() == [[7.0]]
+    with pytest.raises(ValueError, match="singular for n = 1"):
+        intertwiners.phi(lambda x: x - 1, one)
+    whole = intertwiners.phi(jax.nn.relu, jnp.array([[0, 3], [2, 0]]))
+    assert whole.tolist() == [[0.0, 3.0], [2.0, 0.0]]
+
+
 def test_singular_sigma_of_identity():
     """By (E.8): sigma(1) = sigma(0), or sigma(1) = -(n - 1) sigma(0)."""
     with pytest.raises(ValueError, match="singular for n = 3"):

@@ -3,6 +3,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.ad_checkpoint import checkpoint_name
+from jax.flatten_util import ravel_pytree
 
 from symjax_lib import jaxprs, tracing
 from symjax_lib.tracing import tap
@@ -154,6 +156,23 @@ def test_no_weight_of_the_front_leaks_into_the_back():
     assert float(jnp.abs(back(*front(v, X), v, X) - h @ unit(w["c"])).max()) > 0.05
 
 
+def normalised_by_one_number(w, x):
+    """All parameters share an ancestor, so a careless cut would hand it over."""
+    flat, unravel = ravel_pytree(w)
+    w = unravel(flat / jnp.linalg.norm(flat))
+    return tap(jnp.tanh(x @ w["a"]), "first") @ w["b"] @ w["c"]
+
+
+def test_no_weight_leaks_through_a_common_ancestor():
+    v, w = weights(0), weights(1)
+    front, back = tracing.split(normalised_by_one_number, "first")
+    value, rest = front(v, X)
+    assert rest == ()
+    norm = lambda tree: jnp.linalg.norm(ravel_pytree(tree)[0])
+    close(value, jnp.tanh(X @ v["a"] / norm(v)))
+    close(back(value, rest, w, X), value @ w["b"] @ w["c"] / norm(w) ** 2)
+
+
 def test_statistics_before_the_cut_are_the_fronts():
     v, w = variables(0), variables(1)
     front, back = tracing.split(training, "out")
@@ -180,8 +199,6 @@ def test_shortcut_statistics_are_the_backs_when_cut_inside():
     stats = stitched["batch_stats"]["block"]
     _, of_front = training(v, IMAGES)
     close(stats["bn1"], of_front["batch_stats"]["block"]["bn1"])
-    skip = tracing.split(evaluation, "stem")[0]
-    del skip
     assert (
         float(
             jnp.abs(
@@ -225,9 +242,41 @@ def test_under_vmap_and_inside_calls():
     w = jnp.arange(3.0)
     out = jax.vmap(lambda w: back(*front(w, X), w, X))(w)
     close(out, jax.vmap(lambda w: fn(w, X))(w))
+    # A cut would lose the derivative, so such a tap is refused.
     one = jax.custom_jvp(lambda x: tap(x**2, "square"))
     one.defjvp(lambda x, t: (one(x[0]), 2 * x[0] * t[0]))
-    assert tracing.taps(one)(3.0)[1]["square"] == 9.0
+    with pytest.raises(ValueError, match="'square' are inside .*custom_jvp"):
+        tracing.taps(one)(3.0)
+    assert tracing.taps(lambda x: tap(one_without_tap(x), "after"))(3.0)[0] == 9.0
+
+
+@jax.custom_jvp
+def one_without_tap(x):
+    return x**2
+
+
+one_without_tap.defjvp(lambda x, t: (one_without_tap(x[0]), 2 * x[0] * t[0]))
+
+
+def test_names_that_are_not_taps_are_left_alone():
+    """Others use JAX's names for their own purposes, as often as they like."""
+    named = checkpoint_name
+
+    def fn(w, x):
+        x = named(named(x * w, "attn") + 1, "attn")
+        return named(tap(x, "mine"), "mine") * w
+
+    out, taps = tracing.taps(fn)(2.0, 3.0)
+    assert (out, taps) == (14.0, {"mine": 7.0})
+
+
+def test_a_second_tower_is_the_backs():
+    def fn(v, x):
+        return {"main": tap(x * v["a"], "h") * v["b"], "aux": x * v["a"] * v["c"]}
+
+    v, w = (dict.fromkeys("abc", s) for s in (2.0, 5.0))
+    front, back = tracing.split(fn, "h")
+    assert back(*front(v, 3.0), w, 3.0) == {"main": 30.0, "aux": 75.0}
 
 
 def test_body_used_twice_keeps_both_results_apart():
@@ -251,7 +300,9 @@ def test_errors_list_the_names():
     def loop(w, x):
         return jax.lax.scan(lambda c, _: (tap(w * c, "in"), None), x, None, 2)[0]
 
-    with pytest.raises(ValueError, match="'in' are inside a loop"):
+    with pytest.raises(
+        ValueError, match="'in' are inside a call that must stay whole: a loop"
+    ):
         tracing.taps(loop)(1.0, 2.0)
 
     def unused(w, x):

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from symjax_lib import groups
+from symjax_lib.intertwiners import table
 
 # Float64 agrees to about 1e-14 where the law holds; a law that fails does so by more
 # than this at some of the points below, however close the function comes elsewhere.
@@ -47,7 +48,8 @@ class Classification(NamedTuple):
     evidence: dict[str, Evidence]
 
     def phi(self, g: groups.Element) -> groups.Element:
-        """Returns the map that `g`, an element of the group, becomes after sigma."""
+        """Returns the map that `g` becomes after sigma; see `Intertwiner.phi`."""
+        table.check_element(self.kind, g)
         if not isinstance(g, groups.Monomial):
             return g
         size = jax.numpy.abs(g.scale) ** (self.exponent or 0.0)
@@ -58,8 +60,8 @@ class Classification(NamedTuple):
 def classify(sigma: Callable[[jax.Array], jax.Array]) -> Classification:
     """Decides the intertwiner group of a scalar function from its values in float64.
 
-    The laws are tried at both signs of 401 points from 1e-10 to 1e10. Where the
-    function is not finite on one side of 0 (such as `sqrt`), that side is left out.
+    The laws are tried at 0 and at both signs of 401 points from 1e-10 to 1e10. Where
+    the function is not finite on one side of 0 (such as `sqrt`), that side is left out.
 
     Args:
       sigma: an elementwise function that works in float64.
@@ -69,7 +71,8 @@ def classify(sigma: Callable[[jax.Array], jax.Array]) -> Classification:
       "permutation", which is a subgroup of its group.
 
     Raises:
-      ValueError: the function is constant (it has no `phi`) or nowhere finite.
+      ValueError: the function is constant (it has no `phi`), nowhere finite, or has
+        complex values.
 
     Example:
       >>> [classify(f).kind for f in (jax.nn.relu, jnp.tanh, jax.nn.gelu)]
@@ -79,6 +82,7 @@ def classify(sigma: Callable[[jax.Array], jax.Array]) -> Classification:
       Godfrey et al. 2022, Theorem E.14.
     """
     right, left = _values(sigma, _POINTS), _values(sigma, -_POINTS)
+    at_zero = float(_values(sigma, np.zeros(1))[0])
     sides = [side for side in (right, left) if np.isfinite(side).any()]
     if not sides:
         raise ValueError("classify: the function is finite at no point tried.")
@@ -86,11 +90,13 @@ def classify(sigma: Callable[[jax.Array], jax.Array]) -> Classification:
     if np.ptp(spread) == 0:
         raise ValueError(f"classify: the function is constant, {spread[0]:g}.")
     exponent, homogeneous = _homogeneity(sides)
-    evidence = {
-        "homogeneous": homogeneous,
-        "odd": _residual(left, -right),
-        "even": _residual(left, right),
-    }
+    odd = _residual(left, -right)
+    if np.isfinite(at_zero) and at_zero != 0:
+        # An odd function is 0 there, and so is c |x| ** p for p > 0.
+        odd = Evidence(np.inf, 0.0)
+        if exponent != 0:
+            homogeneous = Evidence(np.inf, 0.0)
+    evidence = {"homogeneous": homogeneous, "odd": odd, "even": _residual(left, right)}
     holds = {law: found.residual < TOLERANCE for law, found in evidence.items()}
     parity = "odd" if holds["odd"] else "even" if holds["even"] else None
     if not holds["homogeneous"]:
@@ -110,6 +116,8 @@ def _kind(exponent: float | None, parity: str | None) -> str:
 def _values(sigma: Callable, points: np.ndarray) -> np.ndarray:
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         values = sigma(jax.numpy.asarray(points, dtype=jax.numpy.float64))
+        if jax.numpy.iscomplexobj(values):
+            raise ValueError("classify: the function has complex values.")
         return np.asarray(values, dtype=np.float64)
 
 

@@ -54,14 +54,9 @@ class Intertwiner(NamedTuple):
           >>> polynomial(2).phi(g).scale.tolist()
           [1.0, 9.0]
         """
-        if self.kind == "general_linear" or isinstance(g, groups.Permutation):
+        check_element(self.kind, g)
+        if self.kind == "general_linear" or not isinstance(g, groups.Monomial):
             return g
-        if self.kind == "permutation" or not isinstance(g, groups.Monomial):
-            raise TypeError(
-                f"phi: this activation's group is {self.kind}, got {type(g).__name__}; "
-                "pass an element of that group."
-            )
-        _check_scale(self.kind, g.scale)
         return groups.Monomial(g.permutation, self.on_scale(g.scale))
 
 
@@ -123,7 +118,8 @@ def phi(sigma: Callable[[jax.Array], jax.Array], matrix: ArrayLike) -> jax.Array
 
     Raises:
       ValueError: the matrix is not square, or :math:`\sigma(I_n)` is singular, which
-        is so iff :math:`\sigma(1) = \sigma(0)` or :math:`\sigma(1) = -(n-1)\sigma(0)`.
+        is so iff :math:`\sigma(1) = \sigma(0)` or :math:`\sigma(1) = -(n-1)\sigma(0)`
+        (for n = 1: iff :math:`\sigma(1) = 0`).
 
     Example:
       >>> phi(jax.nn.relu, jnp.array([[0.0, 3.0], [2.0, 0.0]])).tolist()
@@ -133,6 +129,7 @@ def phi(sigma: Callable[[jax.Array], jax.Array], matrix: ArrayLike) -> jax.Array
       Godfrey et al. 2022, Lemma 3.1 and equation (E.8).
     """
     matrix = jnp.asarray(matrix)
+    matrix = matrix.astype(jnp.result_type(matrix, float))
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"phi: expected a square matrix, got shape {matrix.shape}.")
     n = matrix.shape[0]
@@ -140,6 +137,8 @@ def phi(sigma: Callable[[jax.Array], jax.Array], matrix: ArrayLike) -> jax.Array
         at_zero, at_one = sigma(jnp.array([0.0, 1.0], matrix.dtype)).tolist()
     gap, total = at_one - at_zero, at_one + (n - 1) * at_zero
     tiny = 10 * float(jnp.finfo(matrix.dtype).eps) * (abs(at_one) + n * abs(at_zero))
+    if n == 1:  # there is no zero in I_1
+        gap, total, at_zero = at_one, at_one, 0.0
     if abs(gap) <= tiny or abs(total) <= tiny:
         raise ValueError(
             f"phi: sigma(I) is singular for n = {n}, as sigma(0) = {at_zero:g} and "
@@ -150,18 +149,35 @@ def phi(sigma: Callable[[jax.Array], jax.Array], matrix: ArrayLike) -> jax.Array
     return (values - values.sum(axis=1, keepdims=True) * at_zero / total) / gap
 
 
-def _check_scale(kind: str, scale: jax.Array) -> None:
-    if isinstance(scale, Tracer):
+def check_element(kind: str, g: groups.Element) -> None:
+    """Refuses an element outside the intertwiner group of an activation.
+
+    Args:
+      kind: of the group.
+      g: any element; scales are checked where they are known, so not under `jit`.
+
+    Raises:
+      TypeError: the element's type is outside the group.
+      ValueError: its scales are.
+    """
+    if kind == "general_linear" or isinstance(g, groups.Permutation):
+        return
+    if kind == "permutation" or not isinstance(g, groups.Monomial):
+        raise TypeError(
+            f"phi: this activation's group is {kind}, got {type(g).__name__}; "
+            "pass an element of that group."
+        )
+    if isinstance(g.scale, Tracer):
         return
     inside = {
-        "positive_monomial": scale > 0,
-        "signed_permutation": jnp.abs(scale) == 1,
-        "monomial": scale != 0,
+        "positive_monomial": g.scale > 0,
+        "signed_permutation": jnp.abs(g.scale) == 1,
+        "monomial": g.scale != 0,
     }[kind]
     if not inside.all():
         raise ValueError(
             f"phi: this activation's group is {kind}, whose scales are "
-            f"{_ALLOWED[kind]}; got {scale[~inside][0]:g}."
+            f"{_ALLOWED[kind]}; got {g.scale[~inside][0]:g}."
         )
 
 

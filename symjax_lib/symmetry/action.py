@@ -145,13 +145,14 @@ def element_at(
       ValueError: there is no such tap, or its last axis is fixed or mixed.
     """
     _check_names(spec, g)
-    factors = _tap(spec, name).axes[-1]
+    axes = _tap(spec, name).axes
+    factors = axes[-1] if axes else ()
     if len(factors) != 1 or factors[0].space is None:
         raise ValueError(
             f"symmetry.element_at: the last axis of tap {name!r} is not one space of "
             f"channels; the taps that are: {_channel_taps(spec)}."
         )
-    return _at_factor(g[factors[0].space], factors[0])
+    return groups.as_monomial(_at_factor(g[factors[0].space], factors[0]))
 
 
 def _channel_taps(spec: SymmetrySpec) -> list[str]:
@@ -166,6 +167,11 @@ def _tap(spec: SymmetrySpec, name: str) -> ArraySpec:
 
 
 def _check_names(spec: SymmetrySpec, g: Element) -> None:
+    if not isinstance(g, Mapping):
+        raise TypeError(
+            f"symmetry: an element is a mapping from spaces, got {type(g).__name__}; "
+            "symmetry.sample returns one."
+        )
     if g.keys() != spec.spaces.keys():
         raise ValueError(
             f"symmetry: the element is for the spaces {list(g)}, the spec has "
@@ -203,15 +209,15 @@ def _act(caller: str, path: str, spec: ArraySpec, g: Element, x: Any) -> jax.Arr
     return x
 
 
-def _at_factor(
-    g: Channels | groups.General, factor: Factor
-) -> groups.Monomial | groups.General:
+def _at_factor(g: Channels | groups.General, factor: Factor) -> Any:
     """Returns how an element acts on a factor of an axis, by the factor's exponents."""
     if isinstance(g, groups.General):
         # Exponent -1 is the other side of a contraction, where the inverse acts.
         return (
             g if factor.scalings == (1,) else groups.General(groups.inverse(g).matrix.T)
         )
+    if not any(factor.scalings) and not any(factor.signs):
+        return g.permutation  # exact for whole numbers too
     powers = jnp.asarray(factor.scalings).reshape(-1, 1)
     odd = jnp.asarray(factor.signs, bool).reshape(-1, 1)
     sign = jnp.where(odd, g.sign, 1).prod(axis=0)

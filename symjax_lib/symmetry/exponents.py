@@ -29,7 +29,7 @@ class Term(NamedTuple):
 
 
 class Equations:
-    """Collects equations between exponents; `solve` gives the null space of a space."""
+    """Collects equations between exponents; `expand` sorts them by space."""
 
     def __init__(self, axes: Axes) -> None:
         self._axes = axes

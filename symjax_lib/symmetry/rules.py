@@ -148,7 +148,7 @@ def _choice(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
     """`select_n`: the first operand chooses among the others."""
     which, *cases = operands
     out = _sum(graph, eqn, cases)
-    for axis, chosen in zip(which, out, strict=False):
+    for axis, chosen in zip(which or [], out, strict=False):
         graph.freeze(axis)
         if graph.axes.size[axis] == graph.axes.size[chosen]:
             graph.axes.unify(axis, chosen)
@@ -184,6 +184,8 @@ def _transpose(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
 
 def _squeeze(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
     kept = set(range(len(operands[0]))) - set(eqn.params["dimensions"])
+    for i in eqn.params["dimensions"]:  # what is not there cannot be undone
+        graph.freeze(operands[0][i])
     return [operands[0][i] for i in sorted(kept)]
 
 
@@ -254,9 +256,13 @@ def _windows(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
     """Pooling: acts on windows of some axes and leaves the others alone."""
     p = eqn.params
     alone = [
-        window == stride == 1 and tuple(padding) == (0, 0)
-        for window, stride, padding in zip(
-            p["window_dimensions"], p["window_strides"], p["padding"], strict=True
+        window == stride == base == 1 and tuple(padding) == (0, 0)
+        for window, stride, base, padding in zip(
+            p["window_dimensions"],
+            p["window_strides"],
+            p["base_dilation"],
+            p["padding"],
+            strict=True,
         )
     ]
     touched = [i for i, untouched in enumerate(alone) if not untouched]
@@ -317,13 +323,14 @@ def _convolution(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
     numbers = eqn.params["dimension_numbers"]
     out = graph.value(eqn.outvars[0].aval.shape)
     batch, channels, *positions = numbers.out_spec
-    out[batch] = image[numbers.lhs_spec[0]]
+    if eqn.params["batch_group_count"] == 1:
+        out[batch] = image[numbers.lhs_spec[0]]
     out[channels] = kernel[numbers.rhs_spec[0]]
     if eqn.params["feature_group_count"] == eqn.params["batch_group_count"] == 1:
         pair = (numbers.lhs_spec[1], numbers.rhs_spec[1])
         _contract(graph, image, kernel, [pair])
     else:
-        for axis in (image[numbers.lhs_spec[1]], *kernel, out[batch]):
+        for axis in (*image, *kernel, out[batch]):
             graph.fix(axis, "a grouped convolution")
     for value, dims in ((image, numbers.lhs_spec[2:]), (kernel, numbers.rhs_spec[2:])):
         for i in dims:

@@ -57,7 +57,8 @@ def solve(
         scaling = exponents.scalings(sizes.get(leaf, []), unknowns)
         sign = exponents.signs(signs.get(leaf, []), unknowns)
         space = _space(graph, leaf, members, scaling, sign, taken=spaces)
-        if space.size == 1 and not space.scalings and not space.signs:
+        moves = space.scalings or space.signs or space.size > 1
+        if not moves or not space.size:
             continue
         spaces[space.name] = space
         for i, unknown in enumerate(unknowns):
@@ -107,8 +108,10 @@ def _space(
 ) -> Space:
     size, label = graph.axes.size[leaf], members[0].label
     name = label.removesuffix(":" + label.split(":")[-1])
-    if name in taken:
-        name = label
+    number = 1
+    while name in taken:  # several spaces on one axis
+        name = label if number == 1 else f"{label}.{number}"
+        number += 1
     kinds = {
         (True, True): "monomial",
         (True, False): "positive_monomial",

@@ -4,6 +4,9 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
 
 class Factor(NamedTuple):
     """A factor of an axis: a space and how it acts there, or a fixed part.
@@ -71,12 +74,32 @@ class SymmetrySpec:
 
     @property
     def dimension(self) -> int:
-        """Number of independent one-parameter scalings of the variables."""
-        return sum(space.scalings * space.size for space in self.spaces.values())
+        """Number of independent one-parameter scalings of the variables.
+
+        Channels by scalings, less those combinations that move nothing: where one array
+        has two spaces, a factor on all of one is undone by its inverse on the other.
+        """
+        total = sum(space.scalings * space.size for space in self.spaces.values())
+        leaves = jax.tree.leaves(
+            self.variables, is_leaf=lambda x: isinstance(x, ArraySpec)
+        )
+        # A combination that moves nothing is constant along every space.
+        columns = {name: i for i, name in enumerate(self.spaces)}
+        width = max((s.scalings for s in self.spaces.values()), default=0)
+        rows = np.zeros((len(leaves), len(columns), width))
+        for row, array in zip(rows, leaves, strict=True):
+            for factor in (f for axis in array.axes for f in axis if f.space):
+                row[columns[factor.space], : len(factor.scalings)] += factor.scalings
+        unknowns = sum(space.scalings for space in self.spaces.values())
+        rank = np.linalg.matrix_rank(rows.reshape(len(leaves), -1)) if rows.size else 0
+        return total - (unknowns - int(rank))
 
     @property
     def log_permutations(self) -> float:
-        """Natural logarithm of the number of permutations and signs."""
+        """Natural logarithm of the number of permutations and signs.
+
+        An upper bound: where one array has two spaces, two signs may undo each other.
+        """
         return sum(
             math.lgamma(space.size + 1) + space.signs * space.size * math.log(2)
             for space in self.spaces.values()

@@ -33,7 +33,8 @@ def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
       A `SymmetrySpec`; see `sample`, `act` and `certify` for its use.
 
     Raises:
-      ValueError: a tap's name is given twice, or is inside a loop.
+      ValueError: a tap's name is given twice, or is inside a loop; or two variables
+        have the same path.
 
     Example:
       >>> def mlp(v, x):
@@ -63,6 +64,10 @@ def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
             walk.graph.fix(axis, reason)
     leaves, tree = jax.tree_util.tree_flatten_with_path(variables)
     paths = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in leaves]
+    if len(set(paths)) < len(paths):
+        raise ValueError(
+            f"symmetry.trace: two variables have one path among {paths}; rename one."
+        )
     by_use = sorted(
         zip(paths, program.variables, strict=True),
         key=lambda pair: order.index(pair[1]) if pair[1] in order else len(order),
@@ -82,6 +87,29 @@ _variables = jaxprs.variables
 _Chain = dict[Any, Any]
 
 
+def _is_numeric(constant: Any) -> bool:
+    """Tells numbers from random keys."""
+    dtype = getattr(constant, "dtype", None)
+    return dtype is None or not jax.numpy.issubdtype(dtype, jax.dtypes.extended)
+
+
+def _is_zero(constant: Any) -> bool:
+    return constant is not None and _is_numeric(constant) and not np.any(constant)
+
+
+def _is_uniform(constant: Any) -> bool:
+    if not _is_numeric(constant) or np.iscomplexobj(constant):
+        return False
+    # Not by their range, which is nan where one of them is.
+    return bool(np.size(constant)) and bool((constant == np.ravel(constant)[0]).all())
+
+
+def _repeats(numbers: np.ndarray, axis: int) -> bool:
+    return (
+        bool(np.all(numbers == numbers.take([0], axis=axis))) if numbers.size else True
+    )
+
+
 class _Walk:
     """Goes through the equations; keeps what is known of every variable."""
 
@@ -93,6 +121,7 @@ class _Walk:
         # Elementwise results wait here until an operation of another kind needs them:
         # for each the variable that it is a function of, and the equations between.
         self._islands: dict[Any, tuple[Any, _Chain]] = {}
+        self._keep_whole_numbers(self._values)
 
     def step(self, eqn: core.JaxprEqn) -> None:
         """Takes in one equation, whose operands are known."""
@@ -104,11 +133,20 @@ class _Walk:
         else:
             free = eqn.primitive.name in rules.ZERO_IS_FREE
             operands = [
-                None if free and c is not None and not np.any(c) else self.value(atom)
+                None if free and _is_zero(c) else self.value(atom)
                 for atom, c in zip(eqn.invars, constants, strict=True)
             ]
             results = rules.apply(self.graph, eqn, operands)
-            self._values.update(zip(eqn.outvars, results, strict=True))
+            values = dict(zip(eqn.outvars, results, strict=True))
+            self._keep_whole_numbers(values)
+            self._values.update(values)
+
+    def _keep_whole_numbers(self, values: dict[Any, rules.Value]) -> None:
+        """Allows only permutations where a scaled value would have to be rounded."""
+        for var, value in values.items():
+            if not jax.numpy.issubdtype(var.aval.dtype, jax.numpy.inexact):
+                for axis in value:
+                    self.graph.freeze(axis)
 
     def _evaluate(self, eqn: core.JaxprEqn) -> dict[Any, Any]:
         known = {v: self._known[v] for v in jaxprs.variables(eqn.invars)}
@@ -123,7 +161,7 @@ class _Walk:
         """Returns the axes of a variable or a constant."""
         constant = self._constant(atom)
         if constant is not None:
-            return self._constant_value(np.asarray(constant))
+            return self._constant_value(constant)
         if atom not in self._values:
             root, chain = self._islands[atom]
             sigma = islands.function(root, chain, atom, self._known)
@@ -133,11 +171,12 @@ class _Walk:
     def _constant(self, atom: Any) -> Any:
         return atom.val if isinstance(atom, core.Literal) else self._known.get(atom)
 
-    def _constant_value(self, constant: np.ndarray) -> rules.Value:
+    def _constant_value(self, constant: Any) -> rules.Value:
         """Fixes the axes along which a constant varies; along others it repeats."""
-        value = self.graph.value(constant.shape)
+        value = self.graph.value(np.shape(constant))
+        numbers = np.asarray(constant) if _is_numeric(constant) else None
         for i, axis in enumerate(value):
-            if (constant == constant.take([0], axis=i)).all():
+            if numbers is not None and _repeats(numbers, i):
                 self.graph.freeze(axis)
             else:
                 self.graph.fix(axis, "a constant that varies along it")
@@ -150,15 +189,19 @@ class _Walk:
         """
         if eqn.primitive.name not in rules.ELEMENTWISE:
             return None
-        if any(c is not None and np.ptp(np.asarray(c, float)) > 0 for c in constants):
+        if any(c is not None and not _is_uniform(c) for c in constants):
             return None
         moving = [a for a, c in zip(eqn.invars, constants, strict=True) if c is None]
         found = [self._islands.get(atom, (atom, {})) for atom in moving]
         root, result = found[0][0], eqn.outvars[0]
         if any(other is not root for other, _ in found):
             return None
-        floating = jax.numpy.issubdtype(root.aval.dtype, jax.numpy.floating)
-        if not floating or root.aval.shape != result.aval.shape:
+        if not jax.numpy.issubdtype(root.aval.dtype, jax.numpy.floating):
+            return None
+        complex_result = jax.numpy.issubdtype(
+            result.aval.dtype, jax.numpy.complexfloating
+        )
+        if complex_result or root.aval.shape != result.aval.shape:
             return None
         merged = {var: e for _, chain in found for var, e in chain.items()}
         return root, {**merged, result: eqn}
