@@ -74,6 +74,10 @@ def identity(kind: str, n: int) -> Any:
 
     Raises:
       ValueError: the kind is unknown.
+
+    Example:
+      >>> identity("monomial", 2).scale.tolist()
+      [1.0, 1.0]
     """
     _check_kind("identity", kind)
     if kind in ("general_linear", "orthogonal"):
@@ -141,13 +145,23 @@ def width(g: Any) -> int:
 
 @functools.singledispatch
 def as_matrix(g: Any) -> jax.Array:
-    """Returns the dense matrix `[n, n]` of an element: for tests and for people."""
+    """Returns the dense matrix `[n, n]` of an element: for tests and for people.
+
+    Example:
+      >>> as_matrix(Permutation(jnp.array([1, 0]))).tolist()
+      [[0.0, 1.0], [1.0, 0.0]]
+    """
     raise TypeError(f"as_matrix: {type(g).__name__} is not a group element.")
 
 
 @functools.singledispatch
 def inverse(g: Any) -> Any:
-    """Returns the element that composes with `g` to the identity, of the same type."""
+    """Returns the element that composes with `g` to the identity, of the same type.
+
+    Example:
+      >>> inverse(Permutation(jnp.array([1, 2, 0]))).indices.tolist()
+      [2, 0, 1]
+    """
     raise TypeError(f"inverse: {type(g).__name__} is not a group element.")
 
 
@@ -205,6 +219,10 @@ def act(g: Any, x: ArrayLike, axis: int = -1) -> jax.Array:
 
     Raises:
       ValueError: the axis has another size than the element.
+
+    Example:
+      >>> act(Permutation(jnp.array([1, 2, 0])), jnp.array([10, 20, 30])).tolist()
+      [20, 30, 10]
     """
     x = jnp.asarray(x)
     if not -x.ndim <= axis < x.ndim or x.shape[axis] != width(g):

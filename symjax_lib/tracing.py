@@ -38,6 +38,10 @@ def tap(x: jax.Array, name: str) -> jax.Array:
 
     Raises:
       TypeError: `x` is not one array (a name must stand for one value).
+
+    Example:
+      >>> tap(jnp.ones(2), "ones").tolist()
+      [1.0, 1.0]
     """
     if len(jax.tree.leaves(x)) != 1 or jax.tree.leaves(x)[0] is not x:
         raise TypeError(f"tap: {name!r} must name one array, got {type(x).__name__}.")

@@ -65,6 +65,10 @@ def leaky_relu(slope: float) -> Intertwiner:
 
     Raises:
       ValueError: slope 1 is the identity, slope -1 the absolute value; other groups.
+
+    Example:
+      >>> leaky_relu(0.5).sigma(jnp.array([-2.0, 3.0])).tolist()
+      [-1.0, 3.0]
     """
     if abs(slope) == 1:
         raise ValueError(
@@ -80,6 +84,10 @@ def polynomial(degree: int) -> Intertwiner:
 
     Raises:
       ValueError: degree 1 is the identity and degree 0 a constant.
+
+    Example:
+      >>> polynomial(2).kind, float(polynomial(2).sigma(3.0))
+      ('monomial', 9.0)
     """
     if degree < 2:
         raise ValueError(f"polynomial: the degree must be at least 2, got {degree}.")

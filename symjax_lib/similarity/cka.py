@@ -156,6 +156,11 @@ def hsic(k: ArrayLike, l: ArrayLike, *, debiased: bool = True) -> jax.Array:
       ValueError: the matrices are not square and of one size, or there are too few
         samples.
 
+    Example:
+      >>> k = kernels.linear_gram(jnp.array([[0.0], [0.0], [2.0], [2.0]]))
+      >>> round(hsic(k, k, debiased=False).item(), 4)
+      1.7778
+
     References:
       Song et al., `Feature Selection via Dependence Maximization
       <https://jmlr.org/papers/v13/song12a.html>`_, 2012; Szekely and Rizzo, `Partial

@@ -24,6 +24,10 @@ def linear_gram(x: ArrayLike) -> jax.Array:
 
     Raises:
       ValueError: `x` is not `[N, ..., C]`, or not finite (not checked under `jit`).
+
+    Example:
+      >>> linear_gram(jnp.array([[1.0, 0.0], [3.0, 0.0]])).tolist()
+      [[1.0, -1.0], [-1.0, 1.0]]
     """
     x = features.as_features("linear_gram", "x", x)
     x = features.centered(x.reshape(x.shape[0], -1))

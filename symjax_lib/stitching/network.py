@@ -36,6 +36,14 @@ def from_linen(model: nn.Module, variables: Any) -> Network:
 
     Returns:
       A `Network`; for equal models the functions are the same objects.
+
+    Example:
+      >>> from symjax_lib import models
+      >>> model = models.MLP(features=(4,))
+      >>> images = jax.numpy.ones((5, 3))
+      >>> network = from_linen(model, model.init(jax.random.key(0), images))
+      >>> network.predict(network.variables, images).shape
+      (5, 10)
     """
     return Network(*_functions(model), variables)
 

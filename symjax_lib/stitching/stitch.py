@@ -80,6 +80,24 @@ def fit(
       ValueError: there are fewer images than one batch, images and labels differ in
         number, there is no such tap, the networks do not fit at the cut, the stitch has
         another width than the layer, or the loss becomes infinite or nan.
+
+    Example:
+      >>> from symjax_lib import models, stitching
+      >>> model = models.MLP(features=(4,))
+      >>> images, labels = jnp.eye(8), jnp.arange(8)
+      >>> front, back = (
+      ...     stitching.from_linen(model, model.init(jax.random.key(seed), images))
+      ...     for seed in (0, 1)
+      ... )
+      >>> stitch, key = stitching.full(4), jax.random.key(2)
+      >>> fitted = fit(
+      ...     key, stitch, front, back, "dense1", images, labels, epochs=2, batch_size=8
+      ... )
+      >>> fitted.losses.shape, fitted.params["matrix"].shape
+      ((2,), (4, 4))
+
+    References:
+      Godfrey et al. 2022, sections 4 and D.2.
     """
     halves.check_data("stitching.fit", images, labels, batch_size)
     if epochs < 1:

@@ -87,6 +87,17 @@ def act(spec: SymmetrySpec, g: Element, variables: Any) -> Any:
     Raises:
       ValueError: a path, a shape or a space is missing on one side.
 
+    Example:
+      >>> mlp = lambda v, x: jax.nn.relu(x @ v["in"]) @ v["out"]
+      >>> v = {"in": jnp.ones((3, 2)), "out": jnp.ones((2, 4))}
+      >>> from symjax_lib import symmetry
+      >>> spec = symmetry.trace(mlp, v, jnp.ones((1, 3)))
+      >>> one = groups.identity("permutation", 2)
+      >>> g = {"in": Channels(one, jnp.array([[2.0, 4.0]]), jnp.ones((0, 2)))}
+      >>> w = act(spec, g, v)
+      >>> w["in"][0].tolist(), w["out"][:, 0].tolist()
+      ([2.0, 4.0], [0.5, 0.25])
+
     References:
       Godfrey et al. 2022, Proposition 3.4.
     """
@@ -123,14 +134,23 @@ def act_on_tap(
 
     Raises:
       ValueError: there is no such tap, or the value has other channels.
+
+    Example:
+      >>> from symjax_lib import symmetry, tracing
+      >>> fn = lambda v, x: tracing.tap(jax.nn.relu(x @ v["in"]), "h") @ v["out"]
+      >>> v = {"in": jnp.eye(3, 4), "out": jnp.ones((4, 2))}
+      >>> spec = symmetry.trace(fn, v, jnp.eye(3))
+      >>> g = sample(jax.random.key(0), spec)
+      >>> before = tracing.taps(fn)(v, jnp.eye(3))[1]["h"]
+      >>> after = tracing.taps(fn)(act(spec, g, v), jnp.eye(3))[1]["h"]
+      >>> bool(jnp.allclose(act_on_tap(spec, g, "h", before), after))
+      True
     """
     _check_names(spec, g)
     return _act("symmetry.act_on_tap", name, _tap(spec, name), g, value)
 
 
-def element_at(
-    spec: SymmetrySpec, g: Element, name: str
-) -> groups.Monomial | groups.General:
+def element_at(spec: SymmetrySpec, g: Element, name: str) -> Any:
     r"""Returns :math:`\phi(A_l)`, which transforms the channels (last axis) of a tap.
 
     Args:
@@ -143,6 +163,14 @@ def element_at(
 
     Raises:
       ValueError: there is no such tap, or its last axis is fixed or mixed.
+
+    Example:
+      >>> from symjax_lib import symmetry, tracing
+      >>> fn = lambda v, x: tracing.tap(jax.nn.relu(x @ v["in"]), "h") @ v["out"]
+      >>> v = {"in": jnp.eye(3, 4), "out": jnp.ones((4, 2))}
+      >>> spec = symmetry.trace(fn, v, jnp.eye(3))
+      >>> element_at(spec, sample(jax.random.key(0), spec), "h").scale.shape
+      (4,)
     """
     _check_names(spec, g)
     axes = _tap(spec, name).axes
