@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import features, statistics, style
 from analysis.subject import Layer, Subject, untrained
-from analysis.tables import Rows, by_layer
+from analysis.tables import Rows, by_layer, moments, single
 from symjax_lib import similarity, stitching
 
 TITLE = "Procrustes similarity"
@@ -116,32 +116,17 @@ def tables(record: Record) -> dict[str, Rows]:
         "G_ReLU, live channels": record.live,
         **{f"{name}, untrained": x for name, x in record.untrained.items()},
     }
-    rows, single = [], []
-    for name, array in values.items():
-        summary = statistics.summarise(array.T)
-        for j, layer in enumerate(record.layers):
-            rows.append(
-                {
-                    "layer": layer.name,
-                    "paper": layer.paper,
-                    "channels": layer.channels,
-                    "measure": name,
-                    "mean": summary.mean[j],
-                    "sd": summary.sd[j],
-                    "pairs": summary.n,
-                }
-            )
-            single += [
-                {"seed_1": a, "seed_2": b, "layer": layer.name, "measure": name}
-                | {"similarity": array[i, j]}
-                for i, (a, b) in enumerate(record.pairs)
-            ]
+    columns = "seed_1", "seed_2", "measure", "similarity"
     dead = [
         {"seed": seed, "layer": layer.name, "dead_channels": record.dead[i, j]}
         for i, seed in enumerate(record.seeds)
         for j, layer in enumerate(record.layers)
     ]
-    return {"procrustes": rows, "procrustes_pairs": single, "dead_channels": dead}
+    return {
+        "procrustes": moments(record.layers, values, "measure"),
+        "procrustes_pairs": single(record.layers, record.pairs, values, columns),
+        "dead_channels": dead,
+    }
 
 
 def summary(record: Record) -> list[Rows]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import features, statistics, style
 from analysis.subject import Layer, Subject
-from analysis.tables import Rows, by_layer
+from analysis.tables import Rows, by_layer, moments, single
 from symjax_lib import stitching
 from train.configs import UserError
 
@@ -131,33 +131,14 @@ def tables(record: Record) -> dict[str, Rows]:
     Args:
       record: from `compute`.
     """
-    rows, single = [], []
-    for name, values in _series(record).items():
-        summary = statistics.summarise(values.T)
-        for j, layer in enumerate(record.layers):
-            rows.append(
-                {
-                    "layer": layer.name,
-                    "paper": layer.paper,
-                    "channels": layer.channels,
-                    "stitch": name,
-                    "mean": summary.mean[j],
-                    "sd": summary.sd[j],
-                    "pairs": summary.n,
-                }
-            )
-            single += [
-                {"front": a, "back": b, "layer": layer.name, "stitch": name}
-                | {"penalty": values[i, j]}
-                for i, (a, b) in enumerate(record.pairs)
-            ]
+    series, columns = _series(record), ("front", "back", "stitch", "penalty")
     chance = [
         {"front": a, "back": b, "penalty": x}
         for (a, b), x in zip(record.pairs, record.chance, strict=True)
     ]
     return {
-        "penalties": rows,
-        "penalties_pairs": single,
+        "penalties": moments(record.layers, series, "stitch"),
+        "penalties_pairs": single(record.layers, record.pairs, series, columns),
         "penalties_of_guessing": chance,
     }
 

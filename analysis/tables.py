@@ -108,6 +108,48 @@ def by_layer(
     ]
 
 
+def moments(
+    layers: Sequence[Layer], series: Mapping[str, np.ndarray], kind: str
+) -> Rows:
+    """Returns a row for each layer and series, with mean and sd as numbers.
+
+    Args:
+      layers: `L` of them.
+      series: `[P, L]` values by name.
+      kind: the column of those names.
+    """
+    return [
+        {"layer": layer.name, "paper": layer.paper, "channels": layer.channels}
+        | {kind: name, "mean": found.mean, "sd": found.sd, "pairs": found.n}
+        for name, values in series.items()
+        for j, layer in enumerate(layers)
+        if (found := summarise(values[:, j]))
+    ]
+
+
+def single(
+    layers: Sequence[Layer],
+    pairs: np.ndarray,
+    series: Mapping[str, np.ndarray],
+    columns: tuple[str, str, str, str],
+) -> Rows:
+    """Returns a row for each value.
+
+    Args:
+      layers: `L` of them.
+      pairs: `[P, 2]` numbers of networks.
+      series: `[P, L]` values by name.
+      columns: of the first and the second network, of the names and the values.
+    """
+    first, second, kind, value = columns
+    return [
+        {first: a, second: b, "layer": layer.name, kind: name, value: values[i, j]}
+        for name, values in series.items()
+        for j, layer in enumerate(layers)
+        for i, (a, b) in enumerate(pairs)
+    ]
+
+
 def _exact(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return f"{value:.6g}"

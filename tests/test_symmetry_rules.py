@@ -69,6 +69,11 @@ TABLE = {
         lambda v, x: relu(x @ v["w"] + v["s"]) @ v["u"],
         [PERMUTATION],
     ),
+    "one number, repeated": (
+        IN_OUT | {"s": (1,)},
+        lambda v, x: relu(x @ v["w"] + jnp.broadcast_to(v["s"], (16, 6))) @ v["u"],
+        [PERMUTATION],
+    ),
     "sum over channels": (
         {"w": (3, 6)}, lambda v, x: relu(x @ v["w"]).sum(axis=-1), [PERMUTATION],
     ),
