@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax_lib import stitching, tracing
-from train import data, zoo
+from train import data, ensemble, zoo
 from train.configs import UserError
 
 
@@ -141,11 +141,7 @@ def untrained(subject: Subject) -> tuple[stitching.Network, ...]:
     """
     model, image = subject.zoo.model, subject.test.images[:1]
     keys = jax.random.split(subject.stream("untrained"), len(subject.seeds))
-    # It runs once: optimised code would only take longer to compile.
-    init = jax.jit(
-        jax.vmap(lambda key: model.init(key, image)),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
+    init = ensemble.jit_once(jax.vmap(lambda key: model.init(key, image)))
     return _unstack(subject.zoo, init(keys), range(len(keys)))
 
 

@@ -17,7 +17,7 @@ CASES = {
     "myrtle_bare": (MYRTLE.clone(norm=False, activation=nn.gelu), (8, 9, 1)),
     "tiny10": (models.Tiny10(), (27, 28, 3)),
 }
-QUICK = {"xla_backend_optimization_level": 0}  # to compile
+QUICK = {"xla_backend_optimization_level": 0}  # to compile; not for gradients
 
 each = pytest.mark.parametrize(("model", "shape"), CASES.values(), ids=CASES)
 

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoos import quick_jit
 
 from train.augment import augment
 
@@ -18,7 +17,7 @@ def images(n=64, dtype=np.uint8):
 
 
 def jitted(*, flip, shift):
-    return quick_jit(functools.partial(augment, flip=flip, shift=shift, fill=FILL))
+    return jax.jit(functools.partial(augment, flip=flip, shift=shift, fill=FILL))
 
 
 def moved(image, down, right):

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 from closeness import assert_close
-from zoos import TINY, fake, quick_jit
+from zoos import TINY, fake
 
 from symjax_lib import models
 from train import configs, data, ensemble, step
@@ -52,7 +52,7 @@ def test_loop_and_vmap_agree_and_a_seed_does_not_depend_on_the_others():
     )
     keys = ensemble.seed_keys(TINY, [0, 1])
     init = jax.vmap(step.make_init(model, optimiser, jnp.zeros((8, 8, 1))))
-    state = quick_jit(init)(keys)
+    state = ensemble.jit_once(init)(keys)
     order = jnp.arange(40).reshape(2, 1, 20) % 22
 
     def run(strategy, *stacked):

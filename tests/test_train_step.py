@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from zoos import quick_jit
 
 from symjax_lib import models
 from train import step
@@ -39,7 +38,7 @@ def apply(model, variables, x) -> jax.Array:
 
 def started(model, optimiser, seed=0):
     init = step.make_init(model, optimiser, jnp.zeros((8, 8, 1)))
-    return quick_jit(init)(jax.random.key(seed))
+    return jax.jit(init)(jax.random.key(seed))
 
 
 def train_step(model, optimiser, augment=unchanged):
@@ -108,7 +107,7 @@ def test_step_descends_the_mean_loss_of_its_own_batch():
     model = mlp()
     start = started(model, optax.sgd(1.0))
     state = TrainState(start.variables, start.opt_state, jnp.int32(3))  # row 3 % 2
-    take = quick_jit(train_step(model, optax.sgd(1.0)))
+    take = jax.jit(train_step(model, optax.sgd(1.0)))
     new, sums = take(state, jax.random.key(0), order, images, labels)
     x, y = normalise(images[order[1]]), labels[order[1]]
 
@@ -117,9 +116,7 @@ def test_step_descends_the_mean_loss_of_its_own_batch():
         return -log_p[jnp.arange(4), y].mean()
 
     params = state.variables["params"]
-    expected = jax.tree.map(
-        lambda p, g: p - g, params, quick_jit(jax.grad(loss))(params)
-    )
+    expected = jax.tree.map(lambda p, g: p - g, params, jax.jit(jax.grad(loss))(params))
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
         new.variables["params"],
@@ -136,7 +133,7 @@ def test_augmentation_has_a_new_key_every_step():
     images, labels = data()
     order = jnp.zeros((1, 4), int)
     model, still = mlp(), optax.sgd(0.0)
-    take = quick_jit(
+    take = jax.jit(
         train_step(model, still, lambda key, x: jax.random.uniform(key, x.shape) * 255)
     )
     state = started(model, still)
@@ -159,7 +156,7 @@ def test_a_step_moves_weights_and_running_statistics():
     images, labels = data()
     state, take = convolutional(norm=True)
     args = jax.random.key(0), jnp.arange(8).reshape(2, 4), images, labels
-    new, sums = quick_jit(take)(state, *args)
+    new, sums = jax.jit(take)(state, *args)
     assert jnp.isfinite(sums.loss)
     moved = jax.tree.map(
         lambda x, y: bool((x != y).any()), state.variables, new.variables
@@ -182,7 +179,7 @@ def test_evaluation_sums_over_labelled_images_only():
     model = mlp()
     variables = started(model, optax.sgd(1.0)).variables
     evaluate = step.make_evaluate(model, normalise=normalise)
-    sums = quick_jit(evaluate)(variables, images, labels.at[8:].set(-1))
+    sums = jax.jit(evaluate)(variables, images, labels.at[8:].set(-1))
     logits = apply(model, variables, normalise(images[:8]))
     np.testing.assert_allclose(sums.loss, cross_entropy(logits, labels[:8]), rtol=1e-5)
     assert sums.correct == (np.argmax(logits, -1) == labels[:8]).sum()

@@ -1,18 +1,9 @@
 """A tiny config and data set to train on in tests."""
 
-import functools
-
-import jax
 import numpy as np
 
 from train import data
 from train.configs import Config
-
-# What a test runs once should compile quickly rather than run quickly. Not for the
-# gradient of a maximum: unoptimised, XLA computes its operand twice, differently.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 TINY = Config(
     model="mlp",

@@ -80,6 +80,22 @@ def lift(fn: Callable, strategy: str, in_axes: Sequence[int | None]) -> Callable
     return looped
 
 
+def jit_once(fn: Callable) -> Callable:
+    """Compiles a function that runs once: on a CPU in a hurry, without optimisation.
+
+    Not for the gradient of a maximum: then XLA computes its operand twice, differently.
+
+    Args:
+      fn: any function that JAX can trace.
+
+    Returns:
+      The jitted function.
+    """
+    if jax.default_backend() != "cpu":  # other compilers do not know the option
+        return jax.jit(fn)
+    return jax.jit(fn, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def seed_keys(config: Config, seeds: Sequence[int]) -> jax.Array:
     """Returns one key for each seed, from the config's base seed.
 
@@ -157,8 +173,7 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
     train_step = lift(train_step, strategy, (0, 0, 0, None, None))
     init = lift(step.make_init(model, optimiser, image), strategy, (0,))
     return Functions(
-        # It runs once for each seed: optimised code would only take longer to compile.
-        init=jax.jit(init, compiler_options={"xla_backend_optimization_level": 0}),
+        init=jit_once(init),
         train_epoch=_make_train_epoch(
             jax.jit(train_step, donate_argnums=0), dataset, rest, config.batch_size
         ),
