@@ -40,6 +40,6 @@ format: $(STAMP)  ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout notebooks/*.ipynb
 
-clean:  ## remove the environment, caches and runs
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache build dist
+clean:  ## remove the environment and caches; runs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -97,8 +98,10 @@ def _measure(
             "table.txt": table + "\nmean ± standard deviation over pairs of networks\n",
         }
     else:
-        tables = map(to_text, results[args.experiment].summary)
-        yield {"table.txt": "\n\n".join(tables) + "\n"}
+        result = results[args.experiment]
+        paragraphs = [result.title, *map(to_text, result.summary)]
+        paragraphs.append(textwrap.fill(result.caption, 88))
+        yield {"table.txt": "\n\n".join(paragraphs) + "\n"}
 
 
 def _made_of(args: Arguments) -> dict[str, Any]:

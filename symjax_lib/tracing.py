@@ -55,8 +55,8 @@ def taps(fn: Callable) -> Callable:
       fn: any function that JAX can trace.
 
     Returns:
-      A function of the same arguments that returns `(out, {name: value})`, the names in
-      the order in which they are computed.
+      A function of the same arguments, by position, that returns `(out, {name:
+      value})`, the names in the order in which they are computed.
 
     Raises:
       ValueError: (when called) two values have one name, or one is inside a loop.

@@ -132,6 +132,10 @@ def test_classify_looks_at_zero():
     assert intertwiners.classify(jnp.sign).kind == "monomial"
     with pytest.raises(ValueError, match="complex"):
         intertwiners.classify(lambda x: x * 1j)
+    with pytest.raises(ValueError, match="returned float32 for float64"):
+        intertwiners.classify(lambda x: jax.nn.relu(x).astype(jnp.float32))
+    with pytest.raises(ValueError, match="not elementwise"):
+        intertwiners.classify(jax.nn.softmax)
 
 
 def test_phi_of_one_channel_and_of_whole_numbers():

@@ -15,10 +15,12 @@ from symjax_lib.tracing import tap
 class Net(nn.Module):
     """A plain layer and a residual block, with BatchNorm, for 8x8 images."""
 
+    momentum: float = 0.9
+
     @nn.compact
     def __call__(self, x, train=False):
         norm = functools.partial(
-            nn.BatchNorm, use_running_average=not train, momentum=0.9
+            nn.BatchNorm, use_running_average=not train, momentum=self.momentum
         )
         x = nn.Conv(8, (3, 3), strides=2, name="conv1")(x)
         x = tap(nn.relu(norm(name="bn1")(x)), "one")
@@ -310,6 +312,40 @@ def test_refresh_is_what_fit_does_in_the_end(digits, networks):
     assert fitted.relaxed is fitted.params
 
 
+def test_refresh_forgets_even_slow_averages(digits, networks):
+    """With flax's default momentum of 0.99, as a model of a user has."""
+    images, labels = digits
+
+    slow = [stitching.from_linen(Net(momentum=0.99), n.variables) for n in networks]
+    assert slow[0].update is not networks[0].update
+    stitch, params = stitching.full(8), {"matrix": 3 * jnp.eye(8)}
+    key = jax.random.key(0)
+    run = lambda front, back: stitching.refresh(
+        key, stitch, params, front, back, "one", images[:512]
+    )["batch_stats"]["bn2"]["mean"]
+    fast = run(*networks)
+    stale = networks[1].variables["batch_stats"]["bn2"]["mean"]
+    assert float(jnp.abs(fast - stale).max()) > 0.3
+    np.testing.assert_allclose(run(*slow), fast, atol=0.1)
+
+
+def test_networks_of_other_libraries(digits):
+    """Two plain functions, and a model that does not take `train`."""
+    images, labels = digits
+    flat = images.reshape(len(images), -1)
+    mlp = lambda v, x: tap(jax.nn.relu(x @ v["in"]), "one") @ v["out"]
+    keys = jax.random.split(jax.random.key(0), 2)
+    v = {"in": 0.1 * jax.random.normal(keys[0], (64, 8)), "out": jnp.ones((8, 10))}
+    network = stitching.Network(mlp, lambda v, x: (mlp(v, x), v), v)
+    fitted = stitching.fit(
+        keys[1], stitching.full(8), network, network, "one", flat[:64], labels[:64],
+        epochs=1,
+    )  # fmt: skip
+    assert np.isfinite(fitted.losses).all()
+    with pytest.raises(TypeError, match=r"Dense.__call__ must take train=False"):
+        stitching.from_linen(nn.Dense(3), {})
+
+
 def test_constructors_return_one_object():
     assert stitching.full(4) is stitching.full(4)
     assert stitching.g_relu(4) is stitching.g_relu(4)
@@ -329,6 +365,10 @@ def test_errors(digits, networks):
         fit("one", images[:40], labels[:39])
     with pytest.raises(ValueError, match="layer 'inside' has 6 channels, and the sti"):
         fit("inside", images[:64], labels[:64])
+    with pytest.raises(
+        ValueError, match=r"must be \[N\] integers, got float32 of shape"
+    ):
+        fit("one", images[:64], jax.nn.one_hot(labels[:64], 10))
     with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
         fit("one", images[:64], labels[:64], epochs=0)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):

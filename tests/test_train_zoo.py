@@ -163,7 +163,7 @@ def test_more_seeds_train_the_missing_ones_only(tmp_path, straight):
     ]  # fmt: skip
     assert_same_zoo(grown, straight[1])
     assert grown.config == TINY
-    with pytest.raises(UserError, match="seeds is 2 there and 1 here"):
+    with pytest.raises(UserError, match="seeds is 2 there and 1 here, fewer"):
         zoo.train(dataclasses.replace(TINY, seeds=1), tmp_path / "run", resume=True)
 
 
@@ -461,6 +461,15 @@ def test_growing_an_unfinished_vmap_run_keeps_its_progress(tmp_path):
     )
     assert min(epochs for seed, epochs in seen if seed < 2) > 1
     assert (2, 1) in seen
+
+
+def test_a_training_that_cannot_start_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match="no cifar10"):
+        zoo.train(
+            dataclasses.replace(TINY, dataset="cifar10"), tmp_path / "new",
+            data_dir=tmp_path,
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loading_what_is_no_run(tmp_path):

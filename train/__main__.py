@@ -63,7 +63,9 @@ def main(args: Arguments) -> None:
 
         def progress(seed: int, done: int, accuracy: float) -> None:
             epochs[seed] = done
-            bar.set_postfix_str(f"seed {seed}, validation {accuracy:.2%}", False)
+            known = np.isfinite(accuracy)  # it is not for a seed finished before
+            told = f"validation {accuracy:.2%}" if known else "finished before"
+            bar.set_postfix_str(f"seed {seed}, {told}", False)
             bar.update(sum(epochs.values()) - bar.n)
 
         result = zoo.train(

@@ -67,12 +67,15 @@ def check(run: Path, config: Config, *, resume: bool) -> None:
             )
         return
     there, here = map(dataclasses.asdict, (read_config(run), config))
-    grown = here["seeds"] >= there["seeds"]
     differing = [
         f"{name} is {there[name]!r} there and {value!r} here"
         for name, value in here.items()
-        if value != there[name] and not (name in _FREE and grown)
+        if value != there[name] and name not in _FREE
     ]
+    if here["seeds"] < there["seeds"]:
+        differing.append(
+            f"seeds is {there['seeds']} there and {here['seeds']} here, fewer"
+        )
     if differing:
         raise UserError(
             f"train: {run} holds a run of another config: {', '.join(differing)}. "
@@ -96,6 +99,7 @@ def lock(run: Path) -> Iterator[None]:
     Raises:
       UserError: another process is training in it.
     """
+    new = not run.exists()
     run.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run, os.O_RDONLY)
     try:
@@ -109,6 +113,8 @@ def lock(run: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # and with it the lock
+        if new and not any(run.iterdir()):  # nothing came of it
+            run.rmdir()
 
 
 def check_checkpoints(run: Path, seeds: Sequence[int]) -> None:

@@ -71,8 +71,8 @@ def classify(sigma: Callable[[jax.Array], jax.Array]) -> Classification:
       "permutation", which is a subgroup of its group.
 
     Raises:
-      ValueError: the function is constant (it has no `phi`), nowhere finite, or has
-        complex values.
+      ValueError: the function is constant (it has no `phi`), nowhere finite, not
+        elementwise, complex, or rounds to less than float64.
 
     Example:
       >>> [classify(f).kind for f in (jax.nn.relu, jnp.tanh, jax.nn.gelu)]
@@ -82,6 +82,8 @@ def classify(sigma: Callable[[jax.Array], jax.Array]) -> Classification:
       Godfrey et al. 2022, Theorem E.14.
     """
     right, left = _values(sigma, _POINTS), _values(sigma, -_POINTS)
+    if not np.array_equal(right[:9], _values(sigma, _POINTS[:9]), equal_nan=True):
+        raise ValueError("classify: the function is not elementwise.")
     at_zero = float(_values(sigma, np.zeros(1))[0])
     sides = [side for side in (right, left) if np.isfinite(side).any()]
     if not sides:
@@ -118,6 +120,12 @@ def _values(sigma: Callable, points: np.ndarray) -> np.ndarray:
         values = sigma(jax.numpy.asarray(points, dtype=jax.numpy.float64))
         if jax.numpy.iscomplexobj(values):
             raise ValueError("classify: the function has complex values.")
+        floating = jax.numpy.issubdtype(values.dtype, jax.numpy.floating)
+        if floating and values.dtype != jax.numpy.float64:
+            raise ValueError(
+                f"classify: the function returned {values.dtype} for float64; remove "
+                "the cast, as the laws are tried to the precision of float64."
+            )
         return np.asarray(values, dtype=np.float64)
 
 

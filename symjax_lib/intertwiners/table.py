@@ -95,6 +95,7 @@ def polynomial(degree: int) -> Intertwiner:
     return Intertwiner(power, "monomial", power)
 
 
+# The paper's six rows; `classify` finds the group of any other activation.
 TABLE: dict[str, Intertwiner] = {
     "identity": Intertwiner(lambda x: x, "general_linear", lambda scale: scale),
     "sigmoid": Intertwiner(jax.nn.sigmoid, "permutation", lambda scale: scale),

@@ -1,4 +1,9 @@
-"""Similarities of two networks' features, each invariant under a stated group."""
+"""Similarities of two networks' features, each invariant under a stated group.
+
+There are measures for the group of ReLU and for rotations. Other activations have other
+groups (`symmetry.trace` tells which), for which the closest measure with a larger group
+is the one to take: for tanh, whose group has signs, `g_relu_cka`.
+"""
 
 from symjax_lib.similarity.cka import (
     cka_from_grams as cka_from_grams,

@@ -17,6 +17,11 @@ def check_data(caller: str, images: Any, labels: Any, batch_size: int) -> None:
     """Raises a `ValueError` if these are no data to fit on or measure with."""
     if batch_size < 1:
         raise ValueError(f"{caller}: batch_size must be at least 1, got {batch_size}.")
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer) or labels.ndim != 1:
+        raise ValueError(
+            f"{caller}: labels must be [N] integers, got {labels.dtype} of shape "
+            f"{labels.shape}; pass one_hot.argmax(-1) for one-hot labels."
+        )
     if len(images) != len(labels):
         raise ValueError(f"{caller}: {len(images)} images but {len(labels)} labels.")
     if len(images) < batch_size:

@@ -1,6 +1,7 @@
 """What stitching needs to know of a network: two functions of its variables."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,15 @@ class Network(NamedTuple):
       update: `(variables, images) -> (logits, variables)`, in training mode: with batch
         statistics, and with their running averages moved on.
       variables: a pytree.
+
+    Example:
+      A plain function without batch statistics, which is the same in both modes:
+
+      >>> mlp = lambda v, x: jax.nn.relu(x @ v["in"]) @ v["out"]
+      >>> v = {"in": jax.numpy.ones((3, 4)), "out": jax.numpy.ones((4, 2))}
+      >>> network = Network(mlp, lambda v, x: (mlp(v, x), v), v)
+      >>> network.predict(network.variables, jax.numpy.ones((5, 3))).shape
+      (5, 2)
     """
 
     predict: Callable[[Any, jax.Array], jax.Array]
@@ -37,6 +47,9 @@ def from_linen(model: nn.Module, variables: Any) -> Network:
     Returns:
       A `Network`; for equal models the functions are the same objects.
 
+    Raises:
+      TypeError: the model does not take `train`.
+
     Example:
       >>> from symjax_lib import models
       >>> model = models.MLP(features=(4,))
@@ -45,6 +58,11 @@ def from_linen(model: nn.Module, variables: Any) -> Network:
       >>> network.predict(network.variables, images).shape
       (5, 10)
     """
+    if "train" not in inspect.signature(model.__call__).parameters:
+        raise TypeError(
+            f"from_linen: {type(model).__name__}.__call__ must take train=False as a "
+            "keyword; make a Network of two functions of your own instead."
+        )
     return Network(*_functions(model), variables)
 
 

@@ -65,6 +65,9 @@ class SymmetrySpec:
       variables: a tree like the variables, with an `ArraySpec` for each array.
       taps: the `ArraySpec` of each named value.
       fixed: for each axis of a parameter that is left alone, the reason.
+
+    `dimension` counts independent scalings, not all dimensions of general linear
+    groups; printing the specification shows the table of `describe`.
     """
 
     spaces: dict[str, Space]
@@ -105,6 +108,9 @@ class SymmetrySpec:
             for space in self.spaces.values()
         )
 
+    def __str__(self) -> str:
+        return self.describe()
+
     def describe(self) -> str:
         """Returns a table of the spaces: size, group, and the axes that they touch."""
         rows = [("space", "size", "group", "scalings", "signs", "touches")]
@@ -120,5 +126,7 @@ class SymmetrySpec:
             )
             for row in rows
         ]
-        total = f"{len(self.spaces)} spaces, {self.dimension} scalings"
+        count = len(self.spaces)
+        plural = "" if count == 1 else "s"
+        total = f"{count} space{plural}, {self.dimension} independent scalings"
         return "\n".join([*lines, total])

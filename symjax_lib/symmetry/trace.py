@@ -25,12 +25,14 @@ def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
     symmetry is safe.
 
     Args:
-      fn: any function `fn(variables, *inputs)` that JAX can trace.
+      fn: any function `fn(variables, *inputs)` that JAX can trace, of a model usually
+        the one in evaluation mode: statistics that it returns are outputs, and fixed.
       variables: a pytree of arrays; only shapes and dtypes matter.
       *inputs: likewise.
 
     Returns:
-      A `SymmetrySpec`; see `sample`, `act` and `certify` for its use.
+      A `SymmetrySpec`, which prints as a table; see `sample`, `act` and `certify` for
+      its use.
 
     Raises:
       ValueError: a tap's name is given twice, or is inside a loop; or two variables
