@@ -9,7 +9,7 @@ from jax.extend import core
 
 from symjax_lib import intertwiners
 from symjax_lib.symmetry.exponents import Term
-from symjax_lib.symmetry.rules import Graph, Value
+from symjax_lib.symmetry.graph import Graph, Value
 
 
 def apply(graph: Graph, operand: Value, sigma: Callable) -> Value:

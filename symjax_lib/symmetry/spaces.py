@@ -7,7 +7,7 @@ import numpy as np
 
 from symjax_lib.symmetry import exponents
 from symjax_lib.symmetry.axes import Axis
-from symjax_lib.symmetry.rules import Graph, Value
+from symjax_lib.symmetry.graph import Graph, Value
 from symjax_lib.symmetry.spec import ArraySpec, Factor, Space
 
 

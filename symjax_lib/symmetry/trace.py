@@ -10,6 +10,7 @@ from jax.extend import core
 
 from symjax_lib import jaxprs
 from symjax_lib.symmetry import islands, rules
+from symjax_lib.symmetry.graph import Graph, Value
 from symjax_lib.symmetry.spaces import solve
 from symjax_lib.symmetry.spec import SymmetrySpec
 
@@ -116,7 +117,7 @@ class _Walk:
     """Goes through the equations; keeps what is known of every variable."""
 
     def __init__(self, program: jaxprs.Program) -> None:
-        self.graph = rules.Graph()
+        self.graph = Graph()
         self._jaxpr = program.jaxpr
         self._known = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
         self._values = {v: self.graph.value(v.aval.shape) for v in program.jaxpr.invars}
@@ -143,7 +144,7 @@ class _Walk:
             self._keep_whole_numbers(values)
             self._values.update(values)
 
-    def _keep_whole_numbers(self, values: dict[Any, rules.Value]) -> None:
+    def _keep_whole_numbers(self, values: dict[Any, Value]) -> None:
         """Allows only permutations where a scaled value would have to be rounded."""
         for var, value in values.items():
             if not jax.numpy.issubdtype(var.aval.dtype, jax.numpy.inexact):
@@ -159,7 +160,7 @@ class _Walk:
             results = eval_jaxpr(alone, (), *known.values())
         return dict(zip(eqn.outvars, results, strict=True))
 
-    def value(self, atom: Any) -> rules.Value:
+    def value(self, atom: Any) -> Value:
         """Returns the axes of a variable or a constant."""
         constant = self._constant(atom)
         if constant is not None:
@@ -173,7 +174,7 @@ class _Walk:
     def _constant(self, atom: Any) -> Any:
         return atom.val if isinstance(atom, core.Literal) else self._known.get(atom)
 
-    def _constant_value(self, constant: Any) -> rules.Value:
+    def _constant_value(self, constant: Any) -> Value:
         """Fixes the axes along which a constant varies; along others it repeats."""
         value = self.graph.value(np.shape(constant))
         numbers = np.asarray(constant) if _is_numeric(constant) else None
