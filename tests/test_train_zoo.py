@@ -419,6 +419,17 @@ def test_a_second_training_in_the_same_folder_is_refused(unfinished, straight):
     assert_same_zoo(zoo.train(TINY, unfinished, resume=True), straight[1])
 
 
+def test_who_is_refused_does_not_take_the_folder_away(tmp_path, monkeypatch):
+    """Both processes found no folder; one made it and has written nothing yet."""
+    run = tmp_path / "run"
+    with folder.lock(run):
+        with monkeypatch.context() as patched:
+            patched.setattr(type(run), "exists", lambda _: False)
+            with pytest.raises(UserError, match="another process"), folder.lock(run):
+                pass
+        assert run.is_dir()
+
+
 def test_metrics_that_were_lost_are_written_again(tmp_path, straight):
     run = shutil.copytree(straight[0], tmp_path / "run")
     (run / "metrics.csv").unlink()

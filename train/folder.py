@@ -103,18 +103,24 @@ def lock(run: Path) -> Iterator[None]:
     run.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run, os.O_RDONLY)
     try:
+        _take(descriptor, run)
+        try:
+            yield
+        finally:
+            if new and not any(run.iterdir()):  # nothing came of it
+                run.rmdir()
+    finally:
+        os.close(descriptor)  # and with it the lock
+
+
+def _take(descriptor: int, run: Path) -> None:
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UserError(
             f"train: another process is training in {run}; wait for it, or name "
             "another folder with --out."
         ) from error
-    else:
-        yield
-    finally:
-        os.close(descriptor)  # and with it the lock
-        if new and not any(run.iterdir()):  # nothing came of it
-            run.rmdir()
 
 
 def check_checkpoints(run: Path, seeds: Sequence[int]) -> None:
