@@ -4,71 +4,54 @@ By Theorem E.14, for a continuous activation that is not affine every element of
 group is a product :math:`P D`, so only `n = 1` has to be decided: for which multipliers
 `a` is there a `b` with :math:`\sigma(a x) = b \, \sigma(x)` for all `x`?
 
-- All positive ones iff :math:`\sigma` is homogeneous, :math:`c_\pm |x|^p` on either
-  side of 0; then :math:`b = a^p`.
-- A sign iff it is odd (`b = -1`) or even (`b = 1`).
+They form a closed subgroup of the non-zero reals. One that contains 2 and 3 contains
+the powers :math:`2^i 3^j`, which are dense, and so every positive number: then
+:math:`\sigma` is homogeneous, :math:`c_\pm |x|^p` on either side of 0, and
+:math:`b = a^p`. A subgroup with -1 belongs to an odd (`b = -1`) or an even one.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
-import jax
 import numpy as np
 
-from symjax_lib import groups
-from symjax_lib.intertwiners import table
+from symjax_lib.intertwiners import samples
+from symjax_lib.intertwiners.classification import TOLERANCE, Classification, Evidence
+from symjax_lib.intertwiners.remarks import remarks
 
-# Float64 agrees to about 1e-14 where the law holds; a law that fails does so by more
-# than this at some of the points below, however close the function comes elsewhere.
-TOLERANCE = 1e-11
-_POINTS = np.geomspace(1e-10, 1e10, 401) * 1.0371
-
-
-class Evidence(NamedTuple):
-    """How well a law holds: the largest relative residual, and the `x` where it is."""
-
-    residual: float
-    witness: float
-
-
-class Classification(NamedTuple):
-    """The intertwiner group of one activation.
-
-    Attributes:
-      kind: one of `groups.KINDS`.
-      exponent: `p` with `phi(a) = a ** p` for positive `a`, or None if those do not
-        pass.
-      parity: "odd", "even", or None if signs do not pass.
-      evidence: `Evidence` for the laws "homogeneous", "odd" and "even".
-    """
-
-    kind: str
-    exponent: float | None
-    parity: str | None
-    evidence: dict[str, Evidence]
-
-    def phi(self, g: groups.Element) -> groups.Element:
-        """Returns the map that `g` becomes after sigma; see `Intertwiner.phi`."""
-        table.check_element(self.kind, g)
-        if not isinstance(g, groups.Monomial):
-            return g
-        size = jax.numpy.abs(g.scale) ** (self.exponent or 0.0)
-        sign = jax.numpy.sign(g.scale) if self.parity == "odd" else 1.0
-        return groups.Monomial(g.permutation, sign * size)
+POSITIVE = (2.0, 1 / 2, 3.0, 1 / 3, 10.0, 1 / 10, 1e3, 1e-3)
+NEGATIVE = (-1.0, -2.0, -1 / 2, -3.0, -1 / 3)
+# 14 rows make an even number of points, so that glu, for one, gets as far as `samples`.
+_ROWS = np.array([1.0, *POSITIVE, *NEGATIVE])
+# Off the round numbers, where kinks and zeros are; closer together where inputs are.
+_SIDE = np.concatenate(
+    [1.0371 * np.geomspace(1e-3, 1e3, 301), 1.0193 * np.geomspace(1e-10, 1e10, 201)]
+)
+_SORTED = _SIDE[np.argsort(np.abs(np.log(_SIDE)))]
+# 1 and -1 come first, and then the rest by their distance from these.
+_BOTH = np.ravel([_SORTED, -_SORTED], order="F")
+POINTS = np.concatenate([[1.0, -1.0], _BOTH, [0.0]])
+_FEW = np.arange(len(POINTS))[::-90]
+_TINY, _HUGE = 2 * np.finfo(np.float64).tiny, np.finfo(np.float64).max / 2
 
 
-def classify(sigma: Callable[[jax.Array], jax.Array]) -> Classification:
-    """Decides the intertwiner group of a scalar function from its values in float64.
+def classify(sigma: samples.Scalar) -> Classification:
+    r"""Decides the intertwiner group of a scalar function from its values in float64.
 
-    The laws are tried at 0 and at both signs of 401 points from 1e-10 to 1e10. Where
-    the function is not finite on one side of 0 (such as `sqrt`), that side is left out.
+    The law :math:`\sigma(a x) = b \, \sigma(x)` is tried for 13 multipliers `a` at
+    0 and at a thousand points of both signs, from 1e-10 to 1e10 in size and so from
+    1e-13 to 1e13 in :math:`a x`. It must hold to rounding, relative to the size of the
+    values, at each of them; where both sides are undefined (as for `sqrt` below 0), or
+    out of float64's range, it says nothing.
+
+    A function that obeys a law only up to cancellation (such as tanh, written as
+    `2 * sigmoid(2 * x) - 1`) is refused it, which is safe; one that breaks a law by
+    less than 1e-11 of its size, or between the points only, is not found out.
 
     Args:
       sigma: an elementwise function that works in float64.
 
     Returns:
-      A `Classification`. An affine function with a constant term is reported as
-      "permutation", which is a subgroup of its group.
+      A `Classification`; `print` it for the evidence. An affine function with a
+      constant term is reported as "permutation", a subgroup of its group, and its
+      `remarks` say so.
 
     Raises:
       ValueError: the function is constant (it has no `phi`), nowhere finite, not
@@ -77,34 +60,99 @@ def classify(sigma: Callable[[jax.Array], jax.Array]) -> Classification:
     Example:
       >>> [classify(f).kind for f in (jax.nn.relu, jnp.tanh, jax.nn.gelu)]
       ['positive_monomial', 'signed_permutation', 'permutation']
+      >>> found = classify(lambda x: jax.nn.relu(x) ** 2)
+      >>> found.exponent, found.evidence[2].image, found.evidence[2].passes
+      (2.0, 9.0, True)
 
     References:
-      Godfrey et al. 2022, Theorem E.14.
+      Godfrey et al. 2022, Lemma 3.1 and Theorem E.14.
     """
-    right, left = _values(sigma, _POINTS), _values(sigma, -_POINTS)
-    if not np.array_equal(right[:9], _values(sigma, _POINTS[:9]), equal_nan=True):
-        raise ValueError("classify: the function is not elementwise.")
-    at_zero = float(_values(sigma, np.zeros(1))[0])
-    sides = [side for side in (right, left) if np.isfinite(side).any()]
-    if not sides:
-        raise ValueError("classify: the function is finite at no point tried.")
-    spread = np.concatenate([side[np.isfinite(side)] for side in sides])
-    if np.ptp(spread) == 0:
-        raise ValueError(f"classify: the function is constant, {spread[0]:g}.")
-    exponent, homogeneous = _homogeneity(sides)
-    odd = _residual(left, -right)
-    if np.isfinite(at_zero) and at_zero != 0:
-        # An odd function is 0 there, and so is c |x| ** p for p > 0.
-        odd = Evidence(np.inf, 0.0)
-        if exponent != 0:
-            homogeneous = Evidence(np.inf, 0.0)
-    evidence = {"homogeneous": homogeneous, "odd": odd, "even": _residual(left, right)}
-    holds = {law: found.residual < TOLERANCE for law, found in evidence.items()}
-    parity = "odd" if holds["odd"] else "even" if holds["even"] else None
-    if not holds["homogeneous"]:
-        exponent = None
-    kind = _kind(exponent, parity)
-    return Classification(kind, exponent, parity, evidence)
+    points = np.ravel(_ROWS[:, None] * POINTS)
+    values = samples.evaluate(sigma, points, caller="classify")
+    base, *scaled = values.reshape(len(_ROWS), len(POINTS))
+    few = samples.evaluate(sigma, POINTS[_FEW], caller="classify")
+    _check(base, few)
+    anchor = int(np.argmax(np.isfinite(base) & (np.abs(base) > _TINY)))
+    evidence = tuple(
+        _evidence(a, row, base, anchor)
+        for a, row in zip(_ROWS[1:].tolist(), scaled, strict=True)
+    )
+    exponent = _exponent(evidence[: len(POSITIVE)])
+    parity = _parity(evidence[len(POSITIVE)])
+    found = Classification(_kind(exponent, parity), exponent, parity, evidence)
+    return found._replace(remarks=remarks(found, POINTS, base))
+
+
+def _check(base: np.ndarray, few: np.ndarray) -> None:
+    # Not to the last digit: code for whole vectors may round unlike that for the rest.
+    if not np.allclose(base[_FEW], few, rtol=1e-9, atol=1e-12, equal_nan=True):
+        raise ValueError(
+            "classify: the function is not elementwise, a value depends on the other "
+            "entries; pass a function of each entry alone."
+        )
+    finite = base[np.isfinite(base)]
+    if not finite.size:
+        raise ValueError(
+            "classify: the function is finite at no point tried, from -1e10 to 1e10; "
+            "pass one that is."
+        )
+    if finite.min() == finite.max():
+        raise ValueError(
+            f"classify: the function is constant, {finite[0]:g}, and all matrices give "
+            "the same values; pass one that is not, as a constant has no phi."
+        )
+
+
+def _evidence(
+    multiplier: float, scaled: np.ndarray, base: np.ndarray, anchor: int
+) -> Evidence:
+    with np.errstate(all="ignore"):
+        image = float(scaled[anchor] / base[anchor])
+        if multiplier == -1:
+            image = float(np.sign(image))
+        if image == 0 or not np.isfinite(image):
+            return Evidence(multiplier, image, np.inf, float(POINTS[anchor]))
+        error = _errors(scaled, image * base)
+        error[_out_of_range(scaled, base, image)] = 0.0
+    # Nearest to 1 of the points that refute it plainly: people look at the witness.
+    worst = int(np.argmax(np.minimum(error, 0.1)))
+    return Evidence(multiplier, image, float(error[worst]), float(POINTS[worst]))
+
+
+def _errors(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    error = np.abs(left - right) / np.maximum(np.abs(left), np.abs(right))
+    agree = (left == right) | (np.isnan(left) & np.isnan(right))
+    return np.where(agree, 0.0, np.nan_to_num(error, nan=np.inf, posinf=np.inf))
+
+
+def _out_of_range(scaled: np.ndarray, base: np.ndarray, image: float) -> np.ndarray:
+    """Where a true law would underflow, or overflow, on the way to either side."""
+    below = np.zeros(len(base), bool)
+    above = np.zeros(len(base), bool)
+    for left, right in ((scaled, image * base), (scaled / image, base)):
+        below |= np.maximum(np.abs(left), np.abs(right)) < _TINY
+        above |= np.minimum(np.abs(left), np.abs(right)) > _HUGE
+    # At 0 no power underflows, so a value there is meant.
+    return (below & (POINTS != 0)) | (
+        above & (np.sign(scaled) == np.sign(image * base))
+    )
+
+
+def _exponent(positive: tuple[Evidence, ...]) -> float | None:
+    """Returns the one `p` with `b = a ** p`, if all positive multipliers pass."""
+    if not all(found.passes and found.image > 0 for found in positive):
+        return None
+    a, b = np.array([found[:2] for found in positive]).T
+    power = float(np.log(b[POSITIVE.index(10.0)]) / np.log(10.0))
+    simple = round(power * 60) / 60
+    power = simple if abs(power - simple) < 1e-13 else power
+    return power if np.allclose(a**power, b, rtol=TOLERANCE, atol=0) else None
+
+
+def _parity(minus_one: Evidence) -> str | None:
+    if not minus_one.passes:
+        return None
+    return "odd" if minus_one.image < 0 else "even"
 
 
 def _kind(exponent: float | None, parity: str | None) -> str:
@@ -113,39 +161,3 @@ def _kind(exponent: float | None, parity: str | None) -> str:
     if exponent is None:
         return "signed_permutation" if parity else "permutation"
     return "monomial" if parity else "positive_monomial"
-
-
-def _values(sigma: Callable, points: np.ndarray) -> np.ndarray:
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        values = sigma(jax.numpy.asarray(points, dtype=jax.numpy.float64))
-        if jax.numpy.iscomplexobj(values):
-            raise ValueError("classify: the function has complex values.")
-        floating = jax.numpy.issubdtype(values.dtype, jax.numpy.floating)
-        if floating and values.dtype != jax.numpy.float64:
-            raise ValueError(
-                f"classify: the function returned {values.dtype} for float64; remove "
-                "the cast, as the laws are tried to the precision of float64."
-            )
-        return np.asarray(values, dtype=np.float64)
-
-
-def _homogeneity(sides: list[np.ndarray]) -> tuple[float, Evidence]:
-    """Fits `c |x| ** p` to each side, with one `p` for both."""
-    middle = len(_POINTS) // 2
-    anchor = max(sides, key=lambda side: abs(np.nan_to_num(side[middle])))
-    with np.errstate(all="ignore"):
-        ratio = anchor[middle + 100] / anchor[middle]
-        slope = np.log(ratio) / np.log(_POINTS[middle + 100] / _POINTS[middle])
-        exponent = round(slope * 60) / 60 if np.isfinite(slope) else 0.0
-        power = (_POINTS / _POINTS[middle]) ** exponent
-        found = [_residual(side, side[middle] * power) for side in sides]
-    return exponent, max(found, key=lambda evidence: evidence.residual)
-
-
-def _residual(left: np.ndarray, right: np.ndarray) -> Evidence:
-    with np.errstate(all="ignore"):
-        error = np.abs(left - right) / np.maximum(np.abs(left), np.abs(right))
-    error = np.where(left == right, 0.0, error)
-    error = np.nan_to_num(error, nan=np.inf, posinf=np.inf)
-    worst = int(np.argmax(error))
-    return Evidence(float(error[worst]), float(_POINTS[worst]))
