@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from closeness import assert_close
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy_layers import correlate
 from paths import shared
 
 from symjax_lib import models
@@ -55,14 +56,6 @@ def random_state(convolutions, *, bias, norm=True):
     return state
 
 
-def convolution(x, kernel, bias, *, stride, padding):
-    """NCHW, by the definition."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    windows = sliding_window_view(x, kernel.shape[2:], axis=(2, 3))
-    windows = windows[:, :, ::stride, ::stride]
-    return np.einsum("nchwij,ocij->nohw", windows, kernel) + bias[:, None, None]
-
-
 def normalised(x, state, name):
     column = lambda word: state[f"{name}.{word}"][:, None, None]
     x = (x - column("running_mean")) / np.sqrt(column("running_var") + 1e-5)
@@ -75,7 +68,7 @@ def numpy_network(state, convolutions, images, *, padding, after=lambda i, x: x,
     for i, (_, outputs, _, stride) in enumerate(convolutions, start=1):
         bias = state.get(f"conv{i}.bias", np.zeros(outputs))
         kernel = state[f"conv{i}.weight"]
-        x = convolution(x, kernel, bias, stride=stride, padding=padding)
+        x = correlate(x, kernel, bias, stride=stride, padding=padding)
         if f"bn{i}.weight" in state:
             x = normalised(x, state, f"bn{i}")
         x = after(i, np.maximum(x, 0))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from closeness import assert_close
+from networks import apply, assert_vmaps, batch, counted, largest, run, shapes, started
 
 from symjax_lib import models, tracing
 from symjax_lib.models import layers
@@ -17,48 +18,7 @@ CASES = {
     "myrtle_bare": (MYRTLE.clone(norm=False, activation=nn.gelu), (8, 9, 1)),
     "tiny10": (models.Tiny10(), (27, 28, 3)),
 }
-QUICK = {"xla_backend_optimization_level": 0}  # to compile; not for gradients
-
 each = pytest.mark.parametrize(("model", "shape"), CASES.values(), ids=CASES)
-
-
-def shapes(model, shape):
-    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), image)
-
-
-def started(model, shape, seed=0):
-    """Variables whose biases and running statistics are not 0 and 1."""
-    rng = np.random.default_rng(seed)
-
-    def draw(leaf):
-        scale = 1 / np.sqrt(np.prod(leaf.shape[:-1]))
-        low = 0.5 if leaf.ndim == 1 else -1
-        return jnp.asarray(scale * rng.uniform(low, 1, leaf.shape), leaf.dtype)
-
-    return jax.tree.map(draw, shapes(model, shape))
-
-
-def batch(shape, count=3):
-    rng = np.random.default_rng(1)
-    return jnp.asarray(rng.normal(size=(count, *shape)), jnp.float32)
-
-
-def apply(model, **options):
-    return lambda variables, images: model.apply(variables, images, **options)
-
-
-def run(fn, *args):
-    return jax.jit(fn, compiler_options=QUICK)(*args)
-
-
-def largest(x):
-    return float(jnp.abs(x).max())
-
-
-def counted(model, shape, collection="params"):
-    leaves = jax.tree.leaves(shapes(model, shape).get(collection, {}))
-    return sum(leaf.size for leaf in leaves)
 
 
 # The Myrtle CNN of width 64 on 3 channels: four kernels of 3x3, and the linear layer.
@@ -139,13 +99,7 @@ def test_paper_names():
 
 @each
 def test_vmap_over_seeds(model, shape):
-    seeds, images = [started(model, shape, seed) for seed in (0, 1)], batch(shape)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
-    together = run(jax.vmap(apply(model), in_axes=(0, None)), stacked, images)
-    alone = jnp.stack([run(apply(model), variables, images) for variables in seeds])
-    scale = largest(alone)
-    assert_close(together, alone, scale=scale)
-    assert jnp.abs(alone[0] - alone[1]).max() > 0.01 * scale
+    assert_vmaps(model, shape)
 
 
 TRAINING = {"train": True, "mutable": ["batch_stats"]}

@@ -1,7 +1,10 @@
 """Weights from PyTorch: its names and layouts are turned into those of linen.
 
 Our submodules have the names of PyTorch's, so the way between them is mechanical:
-`conv1.weight` is `params/conv1/kernel`, `bn1.running_var` is `batch_stats/bn1/var`.
+`conv1.weight` is `params/conv1/kernel`, `bn1.running_var` is `batch_stats/bn1/var`. A
+submodule's name may have dots, since only the joined path counts: the module `conv1`
+in `layer1.0` has the kernel `layer1.0.conv1.weight`. For published networks whose
+authors have other names there is `renaming`.
 """
 
 from collections.abc import Mapping
@@ -12,6 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from symjax_lib.models import safetensors
 
 # Where PyTorch has another word than linen for the last part of a name.
 _WORDS = {
@@ -62,10 +67,11 @@ def from_torch(
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads named arrays from an `.npz` file, without ever loading a pickle.
+    """Reads named arrays from a file, without ever loading a pickle.
 
     Args:
-      path: a file as written by `np.savez` or `np.savez_compressed`.
+      path: a file as written by `np.savez` or `np.savez_compressed`, or one whose name
+        ends in `.safetensors`.
 
     Returns:
       The arrays by name, in the order of the file.
@@ -74,6 +80,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
       FileNotFoundError: there is no such file.
       ValueError: the file is of another kind, damaged, or holds Python objects.
     """
+    if Path(path).suffix == ".safetensors":
+        return safetensors.read(path)
     with Path(path).open("rb") as file:
         try:
             state = dict(np.load(file, allow_pickle=False))
@@ -86,8 +94,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 def _not_npz(path: str | Path) -> ValueError:
     return ValueError(
-        f"read: expected an undamaged .npz file of arrays, got {str(path)!r}; write "
-        "one from PyTorch by "
+        f"read: expected an undamaged .npz or .safetensors file of arrays, got "
+        f"{str(path)!r}; write one from PyTorch by "
         "np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})."
     )
 
@@ -138,5 +146,5 @@ def _check(
         raise ValueError(
             f"from_torch: the state does not fit {type(model).__name__}; "
             f"{'; '.join(problems)}. Check the model's options and image_shape, and "
-            "rename what is named differently."
+            "rename what is named differently; models.renaming has published cases."
         )

@@ -4,7 +4,9 @@ Kernels are drawn from :math:`U(\pm 1/\sqrt{\text{fan in}})`, PyTorch's default 
 the paper's; biases start at zero, where PyTorch draws them from the same interval.
 """
 
+import dataclasses
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,6 +15,30 @@ _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 # Give the padding of a convolution in pixels: with a stride, "SAME" is not PyTorch's.
 conv = functools.partial(nn.Conv, kernel_init=_kernel_init)
 dense = functools.partial(nn.Dense, kernel_init=_kernel_init)
+
+# GELU by the error function, PyTorch's default; linen's is the tanh approximation.
+gelu = functools.partial(nn.gelu, approximate=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeakyReLU:
+    r"""The activation :math:`\max(x, 0) + s \min(x, 0)` as a value.
+
+    Two of the same slope are equal and hash alike, and so do the models that have them.
+
+    Attributes:
+      negative_slope: :math:`s`; 0 is ReLU and 1 the identity.
+
+    Example:
+      >>> LeakyReLU(0.5)(jnp.array([-2.0, 3.0])).tolist()
+      [-1.0, 3.0]
+    """
+
+    negative_slope: float = 0.01
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it elementwise."""
+        return nn.leaky_relu(x, self.negative_slope)
 
 
 def batch_norm(*, train: bool, name: str) -> nn.BatchNorm:
@@ -31,6 +57,44 @@ def batch_norm(*, train: bool, name: str) -> nn.BatchNorm:
     return nn.BatchNorm(
         use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name
     )
+
+
+def layer_norm(*, epsilon: float, name: str) -> nn.LayerNorm:
+    """Makes a LayerNorm over channels.
+
+    The variance is the mean of squared deviations, as in PyTorch; linen's default is
+    the difference of two means, which loses digits where the mean is large.
+
+    Args:
+      epsilon: is added to the variance.
+      name: of the submodule.
+
+    Returns:
+      A linen module.
+    """
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, name=name)
+
+
+def drop_path(x: jax.Array, *, rate: float, train: bool) -> jax.Array:
+    r"""Stochastic depth: drops the branch of a residual block for whole samples.
+
+    What is kept is divided by :math:`1 - \text{rate}`. The random numbers are those of
+    the `"dropout"` stream. Call it inside a compact method.
+
+    Args:
+      x: `[N, ...]`, before it is added to the stream.
+      rate: probability of dropping.
+      train: without it, `x` is returned as it is.
+
+    Returns:
+      As `x`.
+
+    References:
+      Huang et al., `Deep Networks with Stochastic Depth
+      <https://arxiv.org/abs/1603.09382>`_, 2016.
+    """
+    rest = tuple(range(1, x.ndim))
+    return nn.Dropout(rate, broadcast_dims=rest)(x, deterministic=not train)
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
@@ -53,6 +117,25 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     rows, columns = height // 2, width // 2
     x = x[:, : 2 * rows, : 2 * columns]
     return x.reshape(n, rows, 2, columns, 2, channels).max(axis=(2, 4))
+
+
+def max_pool_3x3(x: jax.Array, *, padding: tuple[int, int]) -> jax.Array:
+    """Takes the maximum over windows of 3x3 at every other row and column.
+
+    Args:
+      x: `[N, H, W, C]`.
+      padding: pixels before and after, in both directions: (1, 1) is PyTorch's
+        `padding=1`, (0, 1) is what "SAME" means for an even size. They never win.
+
+    Returns:
+      `[N, H // 2, W // 2, C]` for even sizes and a padding of either kind.
+
+    Example:
+      >>> max_pool_3x3(jnp.arange(4.0).reshape(1, 1, 4, 1), padding=(1, 1)).tolist()
+      [[[[1.0], [3.0]]]]
+    """
+    pads: Any = (padding, padding)  # whose type linen gives as str
+    return nn.max_pool(x, (3, 3), (2, 2), padding=pads)
 
 
 def check_images(caller: str, images: jax.Array, *, side: int) -> None:
