@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -50,9 +51,7 @@ def trace(fn: Callable, *args: Any, rules: bool = True) -> Program:
     jaxpr = closed.jaxpr
     equations: list[core.JaxprEqn] = []
     outvars = _inline(jaxpr, [*jaxpr.constvars, *jaxpr.invars], equations, rules)
-    # Parts of it will have other inputs and outputs than the names that JAX noted.
-    info = jaxpr.debug_info._replace(arg_names=None, result_paths=None)
-    flat = jaxpr.replace(eqns=equations, outvars=outvars, debug_info=info)
+    flat = _flat(jaxpr, equations, jaxpr.invars, outvars)
     count = len(jax.tree.leaves(args[0])) if args else 0
     return Program(
         flat,
@@ -63,23 +62,77 @@ def trace(fn: Callable, *args: Any, rules: bool = True) -> Program:
     )
 
 
+def written_out(body: core.ClosedJaxpr) -> Program:
+    """Returns the body of a loop as a program of inputs alone, with new variables."""
+    inputs = [core.Var(var.aval) for var in body.jaxpr.invars]
+    equations: list[core.JaxprEqn] = []
+    outvars = inline(body, inputs, equations)
+    flat = _flat(body.jaxpr, equations, inputs, outvars).replace(constvars=[])
+    return Program(flat, [], [], inputs, jax.tree.structure(outvars))
+
+
+def inline(
+    body: core.ClosedJaxpr, atoms: Sequence[Any], out: list[core.JaxprEqn]
+) -> list[Any]:
+    """Appends the equations of a function of some atoms; returns its results."""
+    literals = map(core.Literal, body.consts, [v.aval for v in body.jaxpr.constvars])
+    return _inline(body.jaxpr, [*literals, *atoms], out, rules=False)
+
+
+def _flat(
+    jaxpr: core.Jaxpr,
+    eqns: Sequence[core.JaxprEqn],
+    invars: Sequence[core.Var],
+    outvars: Sequence[Any],
+) -> core.Jaxpr:
+    # Parts of it will have other inputs and outputs than the names that JAX noted.
+    info = jaxpr.debug_info._replace(arg_names=None, result_paths=None)
+    return jaxpr.replace(
+        eqns=[*eqns], invars=[*invars], outvars=[*outvars], debug_info=info
+    )
+
+
 def _inline(
-    jaxpr: core.Jaxpr, atoms: Sequence[Any], out: list[core.JaxprEqn], rules: bool
+    jaxpr: core.Jaxpr,
+    atoms: Sequence[Any],
+    out: list[core.JaxprEqn],
+    rules: bool,
+    source: Any = None,
 ) -> list[Any]:
     env = dict(zip([*jaxpr.constvars, *jaxpr.invars], atoms, strict=True))
     read = lambda atom: atom if isinstance(atom, core.Literal) else env[atom]
     for eqn in jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
         body, consts = _body(eqn, rules)
+        # A function of a library is traced once, and keeps where that was.
+        here = source or eqn.source_info
         if body is None:
             # One body may stand in many places, so its results need names of their own.
             results = [core.Var(var.aval) for var in eqn.outvars]
-            out.append(eqn.replace(invars=operands, outvars=results))
+            out.append(eqn.replace(invars=operands, outvars=results, source_info=here))
         else:
             literals = map(core.Literal, consts, [v.aval for v in body.constvars])
-            results = _inline(body, [*literals, *operands], out, rules)
+            outer = here if source or _is_of_library(body) else None
+            results = _inline(body, [*literals, *operands], out, rules, outer)
         env.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _is_of_library(body: core.Jaxpr) -> bool:
+    return _LIBRARIES in body.debug_info.func_src_info
+
+
+_LIBRARIES = "site-packages"
+
+
+def line(eqn: core.JaxprEqn) -> str:
+    """Returns where in the code of a model an equation is, as "file:line", if known."""
+    traceback = eqn.source_info.traceback
+    for frame in traceback.frames if traceback else ():
+        path = Path(frame.file_name)
+        if not {*path.parts} & {_LIBRARIES, "runpy.py"} and path.name != __file__:
+            return f"{path.name}:{frame.line_num}"
+    return ""
 
 
 def _body(eqn: core.JaxprEqn, rules: bool) -> tuple[core.Jaxpr | None, Sequence[Any]]:

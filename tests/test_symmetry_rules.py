@@ -19,6 +19,7 @@ relu = jax.nn.relu
 X = np.random.default_rng(0).normal(size=(16, 3))
 IMAGES = np.random.default_rng(0).normal(size=(2, 6, 6, 4))
 RELU, LINEAR = ("positive_monomial", 6, 1, 0), ("general_linear", 6, 1, 1)
+WHOLE = ("positive_diagonal", 1, 1, 0)
 MONOMIAL, PERMUTATION = ("monomial", 6, 1, 1), ("permutation", 6, 0, 0)
 
 
@@ -67,12 +68,12 @@ TABLE = {
     "one number for all channels": (
         IN_OUT | {"s": ()},
         lambda v, x: relu(x @ v["w"] + v["s"]) @ v["u"],
-        [PERMUTATION],
+        [PERMUTATION, WHOLE],
     ),
     "one number, repeated": (
         IN_OUT | {"s": (1,)},
         lambda v, x: relu(x @ v["w"] + jnp.broadcast_to(v["s"], (16, 6))) @ v["u"],
-        [PERMUTATION],
+        [PERMUTATION, WHOLE],
     ),
     "sum over channels": (
         {"w": (3, 6)}, lambda v, x: relu(x @ v["w"]).sum(axis=-1), [PERMUTATION],
@@ -109,21 +110,24 @@ TABLE = {
             relu(x @ v["w"]).reshape(16, 2, 6).reshape(16, 4, 3).reshape(16, 12)
             @ v["u"]
         ),
-        [],
+        [WHOLE],
     ),
     "three spaces on one axis": (
         {"w": (3, 24), "u": (2, 3, 4, 5)},
         lambda v, x: jnp.einsum(
             "nabc,abck->nk", relu(x @ v["w"]).reshape(16, 2, 3, 4), v["u"]
         ),
-        [("positive_monomial", n, 1, 0) for n in (2, 3, 4)],
+        # Always together: each entry of the outer two has elements of its own.
+        [("permutation", 2, 0, 0), ("permutation", 3, 0, 0),
+         ("positive_monomial", 4, 1, 0)],
     ),
     "grouped convolution": (
         {"w": (4, 4), "k": (3, 3, 2, 6), "u": (6, 2)},
         lambda v, x: (
             relu(conv(relu(x @ v["w"]), v["k"], feature_group_count=2)) @ v["u"]
         ),
-        [],
+        [("permutation", 2, 0, 0), ("positive_monomial", 2, 1, 0),
+         ("positive_monomial", 3, 1, 0)],
     ),
     "grouped batch": (
         {"k": (3, 3, 4, 6)},
@@ -143,20 +147,22 @@ TABLE = {
             )[:, ::2]
             @ v["u"]
         ),
-        [],
+        [WHOLE],
     ),
     "weights used twice": (
         IN_OUT | {"m": (6, 6)},
         lambda v, x: x @ v["w"] @ v["m"] @ v["m"] @ v["u"],
-        [LINEAR],
+        [LINEAR, ("diagonal", 1, 1, 1)],  # m by a, u by 1 / a ** 2
     ),
     "a constant that varies": (
-        IN_OUT, lambda v, x: relu(x @ v["w"]) * jnp.arange(6.0) @ v["u"], [],
+        IN_OUT,
+        lambda v, x: relu(x @ v["w"]) * jnp.arange(6.0) @ v["u"],
+        [("positive_diagonal", 6, 1, 0)],
     ),
     "a constant that is nan somewhere": (
         IN_OUT,
         lambda v, x: jnp.fmax(jnp.array([jnp.nan, 5, 0, 0, 0, 0]), x @ v["w"]) @ v["u"],
-        [],
+        [("permutation", 4, 0, 0)],  # where it is 0
     ),
     "an empty constant": (
         IN_OUT | {"e": (0,)},
@@ -191,7 +197,7 @@ TABLE = {
             )
             @ v["u"]
         ),
-        [],
+        [("positive_diagonal", 6, 1, 0)],
     ),
 }  # fmt: skip
 
@@ -251,11 +257,11 @@ def test_whole_numbers_are_permuted_only():
 @pytest.mark.parametrize(
     ("fn", "shapes", "expected"),
     [
-        # a_i on one axis and b_j on the other of one array: a constant is in both.
+        # Two axes that are always together have a scaling for each pair.
         (
             lambda v, x: jnp.einsum("nab,abk->nk", relu(three(x, v["w"])), v["u"]),
             {"w": (3, 4, 2), "u": (4, 2, 5)},
-            4 + 2 - 1,
+            4 * 2,
         ),
         (lambda v, x: relu(x @ v["w"]) @ v["u"], {"w": (3, 6), "u": (6, 2)}, 6),
         (
@@ -273,12 +279,11 @@ def test_dimension_is_the_rank_of_the_scalings(fn, shapes, expected):
         moves = []
         for seed in range(30):
             element: Any = symmetry.sample(jax.random.key(seed), spec)
-            still = {
-                name: symmetry.Channels(
-                    groups.identity("permutation", e.scale.shape[1]), e.scale, e.sign
-                )
-                for name, e in element.items()
-            }
+            still = jax.tree.map(
+                lambda one, drawn: one if drawn.dtype == int else drawn,
+                symmetry.identity(spec),
+                element,
+            )
             leaves = jax.tree.leaves(symmetry.act(spec, still, v))
             moves.append(np.concatenate([np.log(np.abs(x)).ravel() for x in leaves]))
         assert (

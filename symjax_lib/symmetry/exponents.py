@@ -6,6 +6,7 @@ Each operation gives a linear equation between the unknown exponents `e` (and on
 same equations, so they are solved once for each space.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from symjax_lib.symmetry.axes import Axes, Axis
+from symjax_lib.symmetry.places import Places
 
 Unknown = tuple[Axis, int]
 """The exponent of an axis at one of the leaves that the axis is the product of."""
@@ -35,7 +37,7 @@ class Equations:
         self._axes = axes
         self._sizes: list[Sequence[Term]] = []
         self._signs: list[Sequence[Term]] = []
-        self._products: list[tuple[Axis, Sequence[Axis]]] = []
+        self._made_of: list[_Relation] = []
 
     def balance(self, terms: Sequence[Term]) -> None:
         """States that the terms add up to zero, for sizes and for signs."""
@@ -58,9 +60,14 @@ class Equations:
         """States that nothing along an axis may change its size."""
         self._sizes.append([Term(axis, 1, 1)])
 
-    def product(self, axis: Axis, parts: Sequence[Axis]) -> None:
-        """States that each factor of a product axis has the exponent of its part."""
-        self._products.append((axis, parts))
+    def made_of(
+        self,
+        axis: Axis,
+        parts: Sequence[Axis],
+        positions: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        """States that an axis is transformed as its factors, or as its pieces."""
+        self._made_of.append(_Relation(axis, parts, positions))
 
     def expand(self) -> tuple[dict[Axis, list], dict[Axis, list]]:
         """Returns the equations of every space, for sizes and for signs."""
@@ -71,20 +78,55 @@ class Equations:
         for terms in self._signs:
             for space, unknowns in self._unknowns([term.axis for term in terms]):
                 signs[space].append(_row(unknowns, [term.parity for term in terms]))
-        for axis, parts in self._products:
-            pairs = [(p, i) for p in parts for i in range(len(self._axes.leaves(p)))]
-            for i, (space, part) in enumerate(
-                zip(self._axes.leaves(axis), pairs, strict=False)
-            ):
-                if self._axes.fixed(space) is None:
-                    sizes[space].append(_row([(axis, i), part], [1, -1]))
-                    signs[space].append(_row([(axis, i), part], [1, 1]))
+        places = Places(self._axes)
+        for relation in self._made_of:
+            for space, unknowns in _ties(places, relation):
+                if not self._axes.mixed(space):
+                    values = [1, -1][: len(unknowns)]
+                    sizes[space].append(_row(unknowns, values))
+                    signs[space].append(_row(unknowns, [abs(v) for v in values]))
         return sizes, signs
 
     def _unknowns(self, axes: Sequence[Axis]) -> Iterator[tuple[Axis, list[Unknown]]]:
         for i, space in enumerate(self._axes.leaves(axes[0])):
-            if self._axes.fixed(space) is None:
+            if not self._axes.mixed(space):
                 yield space, [(axis, i) for axis in axes]
+
+
+class _Relation(NamedTuple):
+    """An axis and its factors or, with positions, its pieces."""
+
+    axis: Axis
+    parts: Sequence[Axis]
+    positions: Sequence[np.ndarray] | None
+
+
+def _ties(
+    places: Places, relation: _Relation
+) -> Iterator[tuple[Axis, tuple[Unknown, ...]]]:
+    """Returns which exponents of an axis and of its parts must be equal.
+
+    They are found by looking at positions, as the axis may have been cut or factored
+    in other ways since. An exponent with no counterpart is alone, and must be 0.
+    """
+    axis, parts, positions = relation
+    done = set()
+    samples = *places.sample(axis), *places.sample_parts(parts, positions)
+    for position in samples:
+        whole = [(leaf, (axis, i)) for i, leaf in places.at(axis, position)]
+        split = [
+            (leaf, (part, i))
+            for part, at in places.split(position, parts, positions)
+            for i, leaf in places.at(part, at)
+        ]
+        for leaf in dict.fromkeys(leaf for leaf, _ in (*whole, *split)):
+            here = [unknown for each, unknown in whole if each == leaf]
+            there = [unknown for each, unknown in split if each == leaf]
+            for pair in itertools.zip_longest(here, there):
+                unknowns = tuple(unknown for unknown in pair if unknown is not None)
+                if unknowns not in done:
+                    done.add(unknowns)
+                    yield leaf, unknowns
 
 
 def _row(unknowns: Sequence[Unknown], values: Sequence[float]) -> dict[Unknown, float]:
@@ -117,6 +159,11 @@ def signs(
     matrix, columns = _matrix(rows, wanted)
     basis = _null_space(matrix % 2, modulo=2)
     return _echelon(basis[:, [columns[unknown] for unknown in wanted]], modulo=2)[0]
+
+
+def rank(matrix: np.ndarray, modulo: int = 0) -> int:
+    """Returns the rank of a matrix of whole numbers, or of its residues modulo 2."""
+    return len(_echelon(matrix % modulo if modulo else matrix, modulo)[1])
 
 
 def _matrix(

@@ -13,7 +13,13 @@ from symjax_lib.symmetry.graph import Graph, Value
 
 
 def apply(graph: Graph, operand: Value, sigma: Callable) -> Value:
-    """Returns the axes of `sigma(operand)`, by what the classifier says of `sigma`."""
+    """Returns the axes of `sigma(operand)`, by what the classifier says of `sigma`.
+
+    Args:
+      graph: takes in the equations.
+      operand: axes, all of which are treated alike.
+      sigma: elementwise.
+    """
     out = graph.value([graph.axes.size[axis] for axis in operand])
     found = _classify(sigma)
     for axis, result in zip(operand, out, strict=True):

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from symjax_lib.symmetry.axes import Axis
 from symjax_lib.symmetry.graph import Graph, Value
 
@@ -14,6 +16,11 @@ from symjax_lib.symmetry.graph import Graph, Value
 def alias(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
     """Operations that change nothing."""
     return operands[0]
+
+
+def barrier(graph: Graph, eqn: Any, operands: Sequence[Value]) -> list[Value]:
+    """Changes nothing either, for several values at once."""
+    return [*operands]
 
 
 def broadcast(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
@@ -64,66 +71,132 @@ def reshape(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
         if len(sources) == len(targets) == 1:
             out[targets[0]] = sources[0]
         elif len(targets) == 1:
-            out[targets[0]] = graph.axes.product(sources)
-            graph.equations.product(out[targets[0]], sources)
+            out[targets[0]] = graph.product(sources)
         else:
-            parts = [out[i] for i in targets]
-            whole = _whole(graph, sources)
-            pieces = graph.axes.product(parts)
-            graph.equations.product(pieces, parts)
-            graph.same(whole, pieces)
-    return out
-
-
-def _whole(graph: Graph, axes: Sequence[Axis]) -> Axis:
-    if len(axes) == 1:
-        return axes[0]
-    whole = graph.axes.product(axes)
-    graph.equations.product(whole, axes)
-    return whole
-
-
-def _untouched(
-    graph: Graph, operand: Value, shape: Sequence[int], touched: Any
-) -> Value:
-    """Returns the operand with fixed axes where an operation depends on position."""
-    out = list(operand)
-    for i in touched:
-        out[i] = graph.axes.new(shape[i])
-        graph.fix(out[i], "positions along this axis are treated differently")
-        graph.fix(operand[i], "positions along this axis are treated differently")
+            whole = graph.product(sources)
+            graph.same(whole, graph.product([out[i] for i in targets]))
     return out
 
 
 def slice_(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
-    """What is cut out of an axis depends on positions."""
-    shape = eqn.outvars[0].aval.shape
-    sizes = [graph.axes.size[axis] for axis in operands[0]]
-    touched = [i for i in range(len(shape)) if shape[i] != sizes[i]]
-    return _untouched(graph, operands[0], shape, touched)
+    """Cuts a piece out of an axis; the rest of it is another."""
+    p = eqn.params
+    strides = p["strides"] or [1] * len(operands[0])
+    ranges = zip(p["start_indices"], p["limit_indices"], strides, strict=True)
+    return _take(graph, operands[0], [np.arange(*each) for each in ranges])
 
 
 def reverse(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
-    """So does the other direction."""
+    """The same positions in the other direction."""
+    places = [np.arange(graph.axes.size[axis]) for axis in operands[0]]
+    for i in eqn.params["dimensions"]:
+        places[i] = places[i][::-1]
+    return _take(graph, operands[0], places)
+
+
+def _take(graph: Graph, operand: Value, places: Sequence[np.ndarray]) -> Value:
+    """Returns the axes of what stands at some positions."""
+    out = list(operand)
+    for i, at in enumerate(places):
+        if not np.array_equal(at, np.arange(graph.axes.size[operand[i]])):
+            (out[i],) = graph.cut(operand[i], [at])
+    return out
+
+
+def split(graph: Graph, eqn: Any, operands: Sequence[Value]) -> list[Value]:
+    """Cuts an axis into pieces, one for each result."""
+    i, sizes = eqn.params["axis"], eqn.params["sizes"]
+    stops = np.cumsum(sizes)
+    places = [np.arange(b - n, b) for b, n in zip(stops, sizes, strict=True)]
+    return [
+        [*operands[0][:i], piece, *operands[0][i + 1 :]]
+        for piece in graph.cut(operands[0][i], places)
+    ]
+
+
+def concatenate(graph: Graph, eqn: Any, operands: Sequence[Value | None]) -> Value:
+    """Puts axes side by side; the other axes are transformed alike.
+
+    An operand that is zero everywhere is given as None, and may change in any way.
+    """
+    shapes = [atom.aval.shape for atom in eqn.invars]
+    i = eqn.params["dimension"]
+    out = graph.value(eqn.outvars[0].aval.shape)
+    parts = [
+        graph.axes.new(shape[i]) if operand is None else operand[i]
+        for operand, shape in zip(operands, shapes, strict=True)
+    ]
+    stops = np.cumsum([shape[i] for shape in shapes])
+    places = [
+        np.arange(stop - shape[i], stop)
+        for stop, shape in zip(stops, shapes, strict=True)
+    ]
+    out[i] = _beside(graph, parts, places)
+    for operand in operands:
+        for k, axis in enumerate(operand or []):
+            if k != i:
+                graph.same(axis, out[k])
+    return out
+
+
+def _beside(graph: Graph, parts: Sequence[Axis], places: Sequence[np.ndarray]) -> Axis:
+    """Returns an axis of pieces, or one without if nothing is allowed on any."""
+    kept = [k for k, at in enumerate(places) if at.size]
+    parts, places = [parts[k] for k in kept], [places[k] for k in kept]
+    if not all(graph.is_mixed(part) for part in parts):
+        return graph.pieces(parts, places)
+    reason = "joined with positions that are fixed"
+    axis = graph.axes.new(sum(map(len, places)))
+    for each in (axis, *parts):
+        graph.mix(each, reason)
+    return axis
+
+
+def pad(graph: Graph, eqn: Any, operands: Sequence[Value | None]) -> Value:
+    """Puts new positions around those of an axis; if they are zero, they are free.
+
+    A padding that is zero is given as None. Negative padding cuts positions off.
+    """
+    operand, filling = operands
     shape = eqn.outvars[0].aval.shape
-    return _untouched(graph, operands[0], shape, eqn.params["dimensions"])
+    out = graph.value(shape) if operand is None else list(operand)
+    for i, (low, _, interior) in enumerate(eqn.params["padding_config"]):
+        size = graph.axes.size[out[i]]
+        places = low + np.arange(size) * (interior + 1)
+        inside = np.flatnonzero((places >= 0) & (places < shape[i]))
+        if inside.size < size:
+            (out[i],) = graph.cut(out[i], [inside])
+        if shape[i] > inside.size:
+            new = np.setdiff1d(np.arange(shape[i]), places[inside])
+            parts = [out[i], graph.axes.new(new.size)]
+            out[i] = _beside(graph, parts, [places[inside], new])
+    if filling is not None:
+        for axis in out:
+            graph.freeze(axis)
+    return out
+
+
+def cumulate(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
+    """Running sums: along one axis positions are ordered, the others stay."""
+    i = eqn.params["axis"]
+    graph.mix(operands[0][i], f"operation {eqn.primitive.name!r}")
+    out = list(operands[0])
+    out[i] = graph.axes.new(graph.axes.size[out[i]])
+    graph.mix(out[i], f"operation {eqn.primitive.name!r}")
+    return out
 
 
 def windows(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
     """Pooling: acts on windows of some axes and leaves the others alone."""
     p = eqn.params
-    alone = [
-        window == stride == base == 1 and tuple(padding) == (0, 0)
-        for window, stride, base, padding in zip(
-            p["window_dimensions"],
-            p["window_strides"],
-            p["base_dilation"],
-            p["padding"],
-            strict=True,
-        )
-    ]
-    touched = [i for i, untouched in enumerate(alone) if not untouched]
-    return _untouched(graph, operands[0], eqn.outvars[0].aval.shape, touched)
+    sizes = p["window_dimensions"], p["window_strides"], p["base_dilation"]
+    out = list(operands[0])
+    for i, (*ones, padding) in enumerate(zip(*sizes, p["padding"], strict=True)):
+        if not (ones == [1, 1, 1] and tuple(padding) == (0, 0)):
+            out[i] = graph.axes.new(eqn.outvars[0].aval.shape[i])
+            graph.mix(out[i], "windows along this axis")
+            graph.mix(operands[0][i], "windows along this axis")
+    return out
 
 
 def window_extremum(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:

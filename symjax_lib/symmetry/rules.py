@@ -8,7 +8,7 @@ everything it touches: refusing a symmetry is safe, inventing one is a bug.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from symjax_lib.symmetry import contraction, elementwise, layout
+from symjax_lib.symmetry import contraction, elementwise, indexing, layout
 from symjax_lib.symmetry.graph import Graph, Value
 
 # Functions of one value: `islands` classifies whole chains of them numerically.
@@ -23,15 +23,31 @@ UNARY = frozenset((
 # fmt: on
 
 
-def apply(graph: Graph, eqn: Any, operands: Sequence[Value | None]) -> list[Value]:
-    """Returns the values that an equation computes."""
-    rule = RULES.get(eqn.primitive.name)
-    if rule is not None:
-        return [rule(graph, eqn, operands)]
+def apply(
+    graph: Graph,
+    eqn: Any,
+    operands: Sequence[Value | None],
+    constants: Sequence[Any],
+) -> list[Value]:
+    """Returns the values that an equation computes.
+
+    Args:
+      graph: takes in what the equation says.
+      eqn: the equation.
+      operands: their axes.
+      constants: the operands that are known, None for others.
+    """
+    name = eqn.primitive.name
+    if name in RULES:
+        return [RULES[name](graph, eqn, operands)]
+    if name in INDEXED:
+        return [INDEXED[name](graph, eqn, operands, constants)]
+    if name in SEVERAL:
+        return SEVERAL[name](graph, eqn, operands)
     results = [graph.value(var.aval.shape) for var in eqn.outvars]
     for value in (*operands, *results):
         for axis in value or []:
-            graph.fix(axis, f"operation {eqn.primitive.name!r}")
+            graph.mix(axis, f"operation {name!r}")
     return results
 
 
@@ -40,11 +56,14 @@ _EXTREMA = ("max", "min")
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _OTHERS = ("pow", "rem", "atan2", "and", "or", "xor", "clamp", *UNARY)
 # For these a zero scales in any way, and is given as None.
-ZERO_IS_FREE = frozenset([*_SUMS, *_EXTREMA, *_COMPARISONS, "select_n"])
-ELEMENTWISE = ZERO_IS_FREE.union(_OTHERS, ["mul", "div"])
+_CHOICES = (*_SUMS, *_EXTREMA, *_COMPARISONS, "select_n")
+ZERO_IS_FREE = frozenset([*_CHOICES, "concatenate", "pad"])
+ELEMENTWISE = frozenset([*_CHOICES, *_OTHERS, "mul", "div"])
 
 RULES: dict[str, Callable[[Graph, Any, Any], Value]] = {
-    **dict.fromkeys(["name", "copy", "copy_p", "stop_gradient"], layout.alias),
+    **dict.fromkeys(
+        ["name", "copy", "copy_p", "stop_gradient", "sharding_constraint"], layout.alias
+    ),
     **dict.fromkeys(_SUMS, elementwise.add),
     **dict.fromkeys(_EXTREMA, elementwise.extremum),
     **dict.fromkeys(["mul", "div"], elementwise.product),
@@ -57,10 +76,23 @@ RULES: dict[str, Callable[[Graph, Any, Any], Value]] = {
     "reshape": layout.reshape,
     "slice": layout.slice_,
     "rev": layout.reverse,
+    "concatenate": layout.concatenate,
+    "pad": layout.pad,
+    "cumsum": layout.cumulate,
     "reduce_window_sum": layout.windows,
     **dict.fromkeys(["reduce_window_max", "reduce_window_min"], layout.window_extremum),
     "reduce_sum": layout.reduce_sum,
     **dict.fromkeys(["reduce_max", "reduce_min"], layout.reduce_extremum),
     "dot_general": contraction.dot,
     "conv_general_dilated": contraction.convolution,
+}
+# Those that must know where the constants among their operands point to.
+INDEXED: dict[str, Callable[[Graph, Any, Any, Any], Value]] = {
+    "gather": indexing.gather,
+    "dynamic_slice": indexing.dynamic_slice,
+}
+# Those with several results.
+SEVERAL: dict[str, Callable[[Graph, Any, Any], list[Value]]] = {
+    "split": layout.split,
+    "optimization_barrier": layout.barrier,
 }

@@ -1,14 +1,24 @@
 """Reads the spaces and their groups off a graph of axes and equations."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from symjax_lib.symmetry import exponents
+from symjax_lib.symmetry import axes as forms, exponents, redundancy
 from symjax_lib.symmetry.axes import Axis
+from symjax_lib.symmetry.fibres import outer_axes
 from symjax_lib.symmetry.graph import Graph, Value
-from symjax_lib.symmetry.spec import ArraySpec, Factor, Space
+from symjax_lib.symmetry.spec import (
+    ArraySpec,
+    AxisSpec,
+    Factor,
+    Pieces,
+    Product,
+    Space,
+    factors,
+    kind_of,
+)
 
 
 class Solved(NamedTuple):
@@ -17,11 +27,12 @@ class Solved(NamedTuple):
     spaces: dict[str, Space]
     parameters: dict[str, ArraySpec]
     taps: dict[str, ArraySpec]
+    outputs: dict[str, ArraySpec]
     fixed: dict[str, str]
 
 
 class _Place(NamedTuple):
-    """One factor of one axis of a parameter or tap."""
+    """One leaf of one axis of a parameter or tap."""
 
     label: str
     unknown: exponents.Unknown
@@ -29,99 +40,189 @@ class _Place(NamedTuple):
 
 
 def solve(
-    graph: Graph, parameters: Mapping[str, Value], taps: Mapping[str, Value]
+    graph: Graph,
+    parameters: Mapping[str, Value],
+    taps: Mapping[str, Value],
+    outputs: Mapping[str, Value],
 ) -> Solved:
     """Names the spaces, solves their equations, and says what each axis means.
 
     Args:
       graph: axes and equations of the whole function.
-      parameters: the variables' axes by path, in the order of their use.
-      taps: the named values' axes.
+      parameters: the variables' axes by path, in the order of their use, and after
+        them the axis of size 1 for all of each variable.
+      taps: the named values' axes, likewise.
+      outputs: those of the outputs that are transformed as variables are.
     """
-    axes = graph.axes
-    places = {
-        leaf: [place for place in _places(graph, parameters) if place.leaf == leaf]
-        for leaf in dict.fromkeys(place.leaf for place in _places(graph, parameters))
-        if axes.fixed(leaf) is None
-    }
-    by_tap = {}
-    for place in _places(graph, taps):
-        by_tap.setdefault(place.leaf, []).append(place)
-    sizes, signs = graph.equations.expand()
-    spaces: dict[str, Space] = {}
-    factors: dict[exponents.Unknown, Factor] = {}
-    for leaf, touched in places.items():
-        named = by_tap.get(leaf, [])
-        members = [*named, *touched]
-        unknowns = [place.unknown for place in members]
-        scaling = exponents.scalings(sizes.get(leaf, []), unknowns)
-        sign = exponents.signs(signs.get(leaf, []), unknowns)
-        space = _space(graph, leaf, members, scaling, sign, taken=spaces)
-        moves = space.scalings or space.signs or space.size > 1
-        if not moves or not space.size:
-            continue
-        spaces[space.name] = space
-        for i, unknown in enumerate(unknowns):
-            powers, parities = (
-                tuple(scaling[:, i].tolist()),
-                tuple(map(int, sign[:, i])),
+    places = _by_leaf(graph, parameters)
+    whole = graph.axes.find(next((v[-1] for v in parameters.values()), 0))
+    over = outer_axes(graph, [leaf for leaf in places if leaf != whole])
+    outer = {o for leaf in over if not graph.axes.mixed(leaf) for o in over[leaf]}
+    labels = {leaf: places[leaf][0].label for leaf in outer if graph.axes.fixed(leaf)}
+    for leaf in outer:  # its positions must stay positions
+        graph.axes.bend(leaf)
+    solver = _Solver(graph, places, _by_leaf(graph, taps), _by_leaf(graph, outputs))
+    for leaf in sorted(over, key=lambda leaf: len(over[leaf])):
+        if not graph.axes.mixed(leaf) and graph.axes.size[leaf]:
+            space = solver.space(
+                leaf, [(labels[o], graph.axes.size[o]) for o in over[leaf]]
             )
-            factors[unknown] = Factor(space.size, space.name, powers, parities)
-    fixed = {
-        place.label: reason
-        for place in _places(graph, parameters)
-        if (reason := axes.fixed(place.leaf)) is not None
-    }
+            if space is not None:
+                labels[leaf] = space.name
+    if places and solver.space(whole, [], name="whole") is not None:
+        labels[whole] = [*solver.spaces][-1]
     specs = lambda arrays: {
-        path: ArraySpec(tuple(_factors(graph, axis, factors) for axis in value))
+        path: ArraySpec(*_trees(graph, labels, solver.found, value))
         for path, value in arrays.items()
     }
-    return Solved(spaces, specs(parameters), specs(taps), fixed)
+    in_order = [labels[leaf] for leaf in places if labels.get(leaf) in solver.spaces]
+    in_order.sort(key=lambda name: name == labels.get(whole))
+    solved = Solved(
+        {name: solver.spaces[name] for name in in_order},
+        specs(parameters),
+        specs(taps),
+        specs(outputs),
+        {
+            place.label: reason
+            for leaf, found in places.items()
+            if (reason := graph.axes.fixed(leaf)) is not None
+            for place in found
+        },
+    )
+    return _with_touches(redundancy.reduce(solved, labels.get(whole)))
 
 
-def _places(graph: Graph, arrays: Mapping[str, Value]) -> Iterator[_Place]:
+def _with_touches(solved: Solved) -> Solved:
+    """Notes for each space where it acts."""
+    touches: dict[str, dict[str, None]] = {name: {} for name in solved.spaces}
+    for path, array in (*solved.taps.items(), *solved.parameters.items()):
+        labelled = [(f"{path}:{i}", axis) for i, axis in enumerate(array.axes)]
+        for place, axis in (*labelled, (path, array.whole)):
+            for factor in factors(axis):
+                if factor.label in touches and (
+                    solved.spaces[factor.label].permuted
+                    or any(factor.scalings or ())
+                    or any(factor.signs)
+                ):
+                    touches[factor.label][place] = None
+    spaces = {
+        name: space._replace(touches=tuple(touches[name]))
+        for name, space in solved.spaces.items()
+    }
+    return solved._replace(spaces=spaces)
+
+
+class _Solver:
+    """Solves the equations of one space after the other, and names them."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        places: Mapping[Axis, list[_Place]],
+        taps: Mapping[Axis, list[_Place]],
+        outputs: Mapping[Axis, list[_Place]],
+    ) -> None:
+        self.spaces: dict[str, Space] = {}
+        self.found: dict[exponents.Unknown, Factor] = {}
+        self._graph = graph
+        self._places, self._taps, self._outputs = places, taps, outputs
+        self._sizes, self._signs = graph.equations.expand()
+        self._code = graph.first_lines()
+
+    def space(
+        self, leaf: Axis, over: Sequence[tuple[str, int]], name: str | None = None
+    ) -> Space | None:
+        """Solves a leaf that varies over some labelled axes of given sizes."""
+        members = [*self._taps.get(leaf, []), *self._places[leaf]]
+        places = [*members, *self._outputs.get(leaf, [])]
+        unknowns = [place.unknown for place in places]
+        scaling = exponents.scalings(self._sizes.get(leaf, []), unknowns)
+        sign = exponents.signs(self._signs.get(leaf, []), unknowns)
+        size = self._graph.axes.size[leaf]
+        permuted = self._graph.axes.fixed(leaf) is None and size > 1
+        if not (len(scaling) or len(sign) or permuted):
+            return None
+        space = Space(
+            name=_name(name or members[0].label, self.spaces),
+            size=size,
+            kind=_kind(self._graph, leaf, scaling, sign),
+            scalings=len(scaling),
+            signs=len(sign),
+            permuted=permuted,
+            touches=(),
+            over=tuple(label for label, _ in over),
+            shape=tuple(size for _, size in over),
+            code=self._code.get(leaf, ""),
+        )
+        self.spaces[space.name] = space
+        for i, unknown in enumerate(unknowns):
+            powers, odd = tuple(scaling[:, i].tolist()), tuple(map(int, sign[:, i]))
+            self.found[unknown] = Factor(size, space.name, powers, odd)
+        return space
+
+
+def _by_leaf(graph: Graph, arrays: Mapping[str, Value]) -> dict[Axis, list[_Place]]:
+    """Returns the places of every leaf in some arrays, in order."""
+    places: dict[Axis, list[_Place]] = {}
     for path, value in arrays.items():
         for i, axis in enumerate(value):
+            label = f"{path}:{i}" if i < len(value) - 1 else path
             for position, leaf in enumerate(graph.axes.leaves(axis)):
-                yield _Place(f"{path}:{i}", (axis, position), leaf)
+                place = _Place(label, (axis, position), leaf)
+                places.setdefault(leaf, []).append(place)
+    return places
 
 
-def _factors(
-    graph: Graph, axis: Axis, factors: Mapping[exponents.Unknown, Factor]
-) -> tuple[Factor, ...]:
-    """Returns the factors of an axis, or none of them if nothing acts on it."""
-    found = [
-        factors.get((axis, i), Factor(graph.axes.size[leaf]))
-        for i, leaf in enumerate(graph.axes.leaves(axis))
-    ]
-    return tuple(found) if any(factor.space for factor in found) else ()
-
-
-def _space(
-    graph: Graph,
-    leaf: Axis,
-    members: Sequence[_Place],
-    scaling: np.ndarray,
-    sign: np.ndarray,
-    *,
-    taken: Mapping[str, Space],
-) -> Space:
-    size, label = graph.axes.size[leaf], members[0].label
-    name = label.removesuffix(":" + label.split(":")[-1])
-    number = 1
-    while name in taken:  # several spaces on one axis
+def _name(label: str, taken: Mapping[str, Space]) -> str:
+    """Returns the path of an array; if several spaces are on it, with a number."""
+    path, colon, index = label.rpartition(":")
+    name, number = (path, 1) if colon and index.isdigit() else (label, 1)
+    while name in taken:
         name = label if number == 1 else f"{label}.{number}"
         number += 1
-    kinds = {
-        (True, True): "monomial",
-        (True, False): "positive_monomial",
-        (False, True): "signed_permutation",
-        (False, False): "permutation",
-    }
-    # The group as it acts where the space is named; there may be more elsewhere.
-    kind = kinds[bool(scaling[:, 0].any()), bool(sign[:, 0].any())]
-    linear = graph.axes.straight(leaf) and len(scaling) == 1
-    if linear and size > 1 and (np.abs(scaling) == 1).all():
-        kind = "general_linear"
-    touches = tuple(dict.fromkeys(place.label for place in members))
-    return Space(name, size, kind, len(scaling), len(sign), touches)
+    return name
+
+
+def _kind(graph: Graph, leaf: Axis, scaling: np.ndarray, sign: np.ndarray) -> str:
+    """Returns the group where the space is named; there may be more elsewhere."""
+    permuted = graph.axes.fixed(leaf) is None
+    linear = permuted and graph.axes.straight(leaf) and len(scaling) == 1
+    if linear and graph.axes.size[leaf] > 1 and (np.abs(scaling) == 1).all():
+        return "general_linear"
+    first = slice(1 if permuted else None)
+    scaled, signed = bool(scaling[:, first].any()), bool(sign[:, first].any())
+    return kind_of(scaled, signed, permuted=permuted)
+
+
+def _trees(
+    graph: Graph,
+    labels: Mapping[Axis, str],
+    found: Mapping[exponents.Unknown, Factor],
+    value: Value,
+) -> tuple[tuple[AxisSpec, ...], Any]:
+    """Returns what the axes of an array mean, and what scales all of it."""
+    *axes, whole = (_tree(graph, labels, found, axis) for axis in value)
+    return tuple(axes), whole
+
+
+def _tree(
+    graph: Graph,
+    labels: Mapping[Axis, str],
+    found: Mapping[exponents.Unknown, Factor],
+    axis: Axis,
+) -> AxisSpec:
+    """Returns what an axis means, or one factor without a space if nothing acts."""
+    numbers = iter(range(len(graph.axes.leaves(axis))))
+
+    def build(part: Axis) -> AxisSpec:
+        form = graph.axes.form(part)
+        if form is None:
+            leaf, size = graph.axes.find(part), graph.axes.size[part]
+            still = Factor(size, labels.get(leaf, ""))
+            return found.get((axis, next(numbers)), still)
+        parts = tuple(map(build, form.parts))
+        if isinstance(form, forms.Product):
+            return Product(parts)
+        return Pieces(parts, tuple(form.positions))
+
+    return build(axis)

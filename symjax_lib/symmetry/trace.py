@@ -1,18 +1,16 @@
 """Finds the symmetries of a function of variables, from the function itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
-from jax.core import eval_jaxpr
-from jax.extend import core
 
 from symjax_lib import jaxprs
-from symjax_lib.symmetry import islands, rules
-from symjax_lib.symmetry.graph import Graph, Value
+from symjax_lib.symmetry import loops
+from symjax_lib.symmetry.graph import Value
 from symjax_lib.symmetry.spaces import solve
-from symjax_lib.symmetry.spec import SymmetrySpec
+from symjax_lib.symmetry.spec import ArraySpec, SymmetrySpec
+from symjax_lib.symmetry.walk import Walk
 
 
 def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
@@ -26,8 +24,10 @@ def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
     symmetry is safe.
 
     Args:
-      fn: any function `fn(variables, *inputs)` that JAX can trace, of a model usually
-        the one in evaluation mode: statistics that it returns are outputs, and fixed.
+      fn: any function `fn(variables, *inputs)` that JAX can trace. An output whose path
+        ends with the whole path of a variable, and has its shape, is an update of it,
+        such as BatchNorm's statistics in training mode, and is transformed as the
+        variable is; all other outputs stay as they are.
       variables: a pytree of arrays; only shapes and dtypes matter.
       *inputs: likewise.
 
@@ -51,160 +51,79 @@ def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
     References:
       Godfrey et al. 2022, sections 3.2, E.4 and E.9.
     """
-    program = jaxprs.trace(fn, variables, *inputs, rules=False)
-    named = jaxprs.named_values("symmetry.trace", program)
+    traced = jaxprs.trace(fn, variables, *inputs, rules=False)
+    program, slices = loops.unrolled(traced)
+    named = jaxprs.named_values("symmetry.trace", traced)
     outputs = program.jaxpr.outvars
     eqns = jaxprs.needed(program.jaxpr.eqns, [*outputs, *named.values()], ())
-    walk = _Walk(program)
-    for eqn in eqns:
-        walk.step(eqn)
-    order = list(dict.fromkeys(var for eqn in eqns for var in _variables(eqn.invars)))
-    fixed = [("an input", var) for var in program.inputs]
-    fixed += [("an output", atom) for atom in outputs]
-    fixed += [("not used", var) for var in {*program.variables}.difference(order)]
-    for reason, atom in fixed:
-        for axis in walk.value(atom):
-            walk.graph.fix(axis, reason)
-    leaves, tree = jax.tree_util.tree_flatten_with_path(variables)
-    paths = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in leaves]
+    walk = Walk(program)
+    for var in program.inputs:
+        walk.fix(var, "an input")
+    walk.run(eqns)
+    paths = _paths(variables)
     if len(set(paths)) < len(paths):
         raise ValueError(
             f"symmetry.trace: two variables have one path among {paths}; rename one."
         )
-    by_use = sorted(
-        zip(paths, program.variables, strict=True),
-        key=lambda pair: order.index(pair[1]) if pair[1] in order else len(order),
+    by_path: dict[str, Any] = {}
+    for path, var in zip(paths, traced.variables, strict=True):
+        parts = slices.get(var)
+        by_path |= (
+            {f"{path}/{i}": v for i, v in enumerate(parts)} if parts else {path: var}
+        )
+    updates: dict[str, Any] = {}
+    for output, atom in _outputs(program).items():
+        if (path := _updated(output, atom, by_path)) is not None:
+            walk.same(atom, by_path[path])
+            updates[output] = atom
+        else:
+            walk.fix(atom, "an output")
+    order = {var: i for i, var in enumerate(walk.used)}
+    for var in program.variables:
+        if var not in order:
+            walk.fix(var, "not used")
+    by_use = sorted(by_path, key=lambda path: order.get(by_path[path], len(order)))
+    values: Callable[[Any], dict[str, Value]] = lambda atoms: {
+        name: [*walk.value(atom), walk.whole(atom)] for name, atom in atoms.items()
+    }
+    solved = solve(
+        walk.graph,
+        values({path: by_path[path] for path in by_use}),
+        values(named),
+        values(updates),
     )
-    parameters = {path: walk.value(var) for path, var in by_use}
-    taps = {name: walk.value(var) for name, var in named.items()}
-    solved = solve(walk.graph, parameters, taps)
+    specs = [
+        ArraySpec(
+            (),
+            slices=tuple(solved.parameters[f"{p}/{i}"] for i in range(len(slices[v]))),
+        )
+        if v in slices
+        else solved.parameters[p]
+        for p, v in zip(paths, traced.variables, strict=True)
+    ]
     return SymmetrySpec(
         solved.spaces,
-        jax.tree.unflatten(tree, [solved.parameters[path] for path in paths]),
+        jax.tree.unflatten(jax.tree.structure(variables), specs),
         solved.taps,
+        solved.outputs,
         solved.fixed,
     )
 
 
-_variables = jaxprs.variables
-_Chain = dict[Any, Any]
+def _paths(tree: Any) -> list[str]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in leaves]
 
 
-def _is_numeric(constant: Any) -> bool:
-    """Tells numbers from random keys."""
-    dtype = getattr(constant, "dtype", None)
-    return dtype is None or not jax.numpy.issubdtype(dtype, jax.dtypes.extended)
+def _outputs(program: jaxprs.Program) -> dict[str, Any]:
+    atoms = program.jaxpr.outvars
+    paths = _paths(jax.tree.unflatten(program.out_tree, list(range(len(atoms)))))
+    return dict(zip(paths, atoms, strict=True))
 
 
-def _is_zero(constant: Any) -> bool:
-    return constant is not None and _is_numeric(constant) and not np.any(constant)
-
-
-def _is_uniform(constant: Any) -> bool:
-    if not _is_numeric(constant) or np.iscomplexobj(constant):
-        return False
-    # Not by their range, which is nan where one of them is.
-    return bool(np.size(constant)) and bool((constant == np.ravel(constant)[0]).all())
-
-
-def _repeats(numbers: np.ndarray, axis: int) -> bool:
-    return (
-        bool(np.all(numbers == numbers.take([0], axis=axis))) if numbers.size else True
-    )
-
-
-class _Walk:
-    """Goes through the equations; keeps what is known of every variable."""
-
-    def __init__(self, program: jaxprs.Program) -> None:
-        self.graph = Graph()
-        self._jaxpr = program.jaxpr
-        self._known = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
-        self._values = {v: self.graph.value(v.aval.shape) for v in program.jaxpr.invars}
-        # Elementwise results wait here until an operation of another kind needs them:
-        # for each the variable that it is a function of, and the equations between.
-        self._islands: dict[Any, tuple[Any, _Chain]] = {}
-        self._keep_whole_numbers(self._values)
-
-    def step(self, eqn: core.JaxprEqn) -> None:
-        """Takes in one equation, whose operands are known."""
-        constants = [self._constant(atom) for atom in eqn.invars]
-        if all(constant is not None for constant in constants):
-            self._known.update(self._evaluate(eqn))
-        elif (island := self._island(eqn, constants)) is not None:
-            self._islands[eqn.outvars[0]] = island
-        else:
-            free = eqn.primitive.name in rules.ZERO_IS_FREE
-            operands = [
-                None if free and _is_zero(c) else self.value(atom)
-                for atom, c in zip(eqn.invars, constants, strict=True)
-            ]
-            results = rules.apply(self.graph, eqn, operands)
-            values = dict(zip(eqn.outvars, results, strict=True))
-            self._keep_whole_numbers(values)
-            self._values.update(values)
-
-    def _keep_whole_numbers(self, values: dict[Any, Value]) -> None:
-        """Allows only permutations where a scaled value would have to be rounded."""
-        for var, value in values.items():
-            if not jax.numpy.issubdtype(var.aval.dtype, jax.numpy.inexact):
-                for axis in value:
-                    self.graph.freeze(axis)
-
-    def _evaluate(self, eqn: core.JaxprEqn) -> dict[Any, Any]:
-        known = {v: self._known[v] for v in jaxprs.variables(eqn.invars)}
-        alone = self._jaxpr.replace(
-            constvars=[], invars=[*known], outvars=eqn.outvars, eqns=[eqn]
-        )
-        with jax.ensure_compile_time_eval():
-            results = eval_jaxpr(alone, (), *known.values())
-        return dict(zip(eqn.outvars, results, strict=True))
-
-    def value(self, atom: Any) -> Value:
-        """Returns the axes of a variable or a constant."""
-        constant = self._constant(atom)
-        if constant is not None:
-            return self._constant_value(constant)
-        if atom not in self._values:
-            root, chain = self._islands[atom]
-            sigma = islands.function(root, chain, atom, self._known)
-            self._values[atom] = islands.apply(self.graph, self.value(root), sigma)
-        return self._values[atom]
-
-    def _constant(self, atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else self._known.get(atom)
-
-    def _constant_value(self, constant: Any) -> Value:
-        """Fixes the axes along which a constant varies; along others it repeats."""
-        value = self.graph.value(np.shape(constant))
-        numbers = np.asarray(constant) if _is_numeric(constant) else None
-        for i, axis in enumerate(value):
-            if numbers is not None and _repeats(numbers, i):
-                self.graph.freeze(axis)
-            else:
-                self.graph.fix(axis, "a constant that varies along it")
-        return value
-
-    def _island(self, eqn: Any, constants: Sequence[Any]) -> tuple[Any, _Chain] | None:
-        """Extends the chains of the operands if the result is a function of one value.
-
-        The constants in it must be uniform, as one function is meant for all entries.
-        """
-        if eqn.primitive.name not in rules.ELEMENTWISE:
-            return None
-        if any(c is not None and not _is_uniform(c) for c in constants):
-            return None
-        moving = [a for a, c in zip(eqn.invars, constants, strict=True) if c is None]
-        found = [self._islands.get(atom, (atom, {})) for atom in moving]
-        root, result = found[0][0], eqn.outvars[0]
-        if any(other is not root for other, _ in found):
-            return None
-        if not jax.numpy.issubdtype(root.aval.dtype, jax.numpy.floating):
-            return None
-        complex_result = jax.numpy.issubdtype(
-            result.aval.dtype, jax.numpy.complexfloating
-        )
-        if complex_result or root.aval.shape != result.aval.shape:
-            return None
-        merged = {var: e for _, chain in found for var, e in chain.items()}
-        return root, {**merged, result: eqn}
+def _updated(output: str, atom: Any, variables: dict[str, Any]) -> str | None:
+    """Returns the path of the variable that an output is an update of."""
+    for path, var in variables.items():
+        if path and f"/{output}".endswith(f"/{path}"):
+            return path if atom.aval.shape == var.aval.shape else None
+    return None
