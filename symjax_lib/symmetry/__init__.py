@@ -6,6 +6,10 @@ from symjax_lib.symmetry.action import (
     act_on_tap as act_on_tap,
     element_at as element_at,
 )
+from symjax_lib.symmetry.canonical import (
+    canonicalize as canonicalize,
+    distance as distance,
+)
 from symjax_lib.symmetry.certificate import (
     Certificate as Certificate,
     certify as certify,

@@ -15,6 +15,7 @@ from symjax_lib.symmetry.spec import (
     Factor,
     Product,
     Space,
+    factors,
     map_factors,
     moves,
     size,
@@ -92,8 +93,9 @@ def _transform(
     x: jax.Array, axes: Sequence[AxisSpec], g: Element, spaces: Spaces
 ) -> jax.Array:
     """Takes products apart and pieces one by one, until every axis is one factor."""
+    labels = {label for space in spaces.values() for label in (space.name, *space.over)}
     for i, axis in enumerate(axes):
-        if isinstance(axis, Factor) or not moves(axis):
+        if isinstance(axis, Factor) or not labels & {f.label for f in factors(axis)}:
             continue
         if isinstance(axis, Product):
             split = [*x.shape[:i], *map(size, axis.parts), *x.shape[i + 1 :]]

@@ -163,7 +163,15 @@ def signs(
 
 def rank(matrix: np.ndarray, modulo: int = 0) -> int:
     """Returns the rank of a matrix of whole numbers, or of its residues modulo 2."""
+    matrix = np.asarray(matrix, float)
     return len(_echelon(matrix % modulo if modulo else matrix, modulo)[1])
+
+
+def inverse_modulo_2(matrix: np.ndarray) -> np.ndarray:
+    """Returns the inverse of a matrix of bits."""
+    count = len(matrix)
+    both = np.concatenate([matrix % 2.0, np.eye(count)], axis=1)
+    return _echelon(both, modulo=2)[0][:, count:]
 
 
 def _matrix(

@@ -42,6 +42,8 @@ class Pieces(NamedTuple):
 
 
 AxisSpec = Factor | Product | Pieces
+Entry = tuple[Factor, ...]
+"""The factors that act on one kind of entry of an array, outer axes first."""
 
 
 def size(axis: AxisSpec) -> int:
@@ -83,7 +85,7 @@ def moves(axis: AxisSpec) -> bool:
     return any(factor.scalings is not None for factor in factors(axis))
 
 
-def branches(axis: AxisSpec) -> list[tuple[Factor, ...]]:
+def branches(axis: AxisSpec) -> list[Entry]:
     """Returns the factors at each kind of position along an axis."""
     if isinstance(axis, Factor):
         return [(axis,)]
@@ -239,7 +241,7 @@ def _some(places: Sequence[str], limit: int | None) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
-def combinations(array: ArraySpec) -> list[tuple[Factor, ...]]:
+def combinations(array: ArraySpec) -> list[Entry]:
     """Returns the factors that act on each kind of entry of an array."""
     if array.slices:
         return [entry for part in array.slices for entry in combinations(part)]

@@ -149,7 +149,7 @@ class Walk:
                 self._known[var] = constant
             else:
                 self._set(var, self.value(atom), self.whole(atom))
-        carried = list(zip(body.inputs, eqn.invars, strict=True))[first:last]
+        carried: list[Any] = [*zip(body.inputs, eqn.invars, strict=True)][first:last]
         for var, atom in carried:
             self._set(var, self.graph.value(var.aval.shape))
             if not _is_zero(self._constant(atom)):
