@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from symjax_lib import groups, symmetry
+from symjax_lib import symmetry
 
 relu = jax.nn.relu
 X = np.random.default_rng(0).normal(size=(16, 3))

@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from symjax_lib import groups
-from symjax_lib.symmetry import exponents
+from symjax_lib.symmetry import linear
 from symjax_lib.symmetry.action import act, variable_specs, with_paths
 from symjax_lib.symmetry.blocks import blocks, rows
 from symjax_lib.symmetry.elements import Channels, Wreath, identity, positions
@@ -155,7 +155,7 @@ def _unit(space: Space, blocks: Sequence[Block], one: Channels) -> Channels | No
         scale = jnp.moveaxis(jnp.exp(-logarithms), 0, -2)
     if signed:
         cubes = jnp.stack([jnp.sum(rows(space, *b) ** 3, axis=-1) for b in signed])
-        odd = exponents.inverse_modulo_2(parities) @ jnp.moveaxis(cubes < 0, 0, -2)
+        odd = linear.inverse_modulo_2(parities) @ jnp.moveaxis(cubes < 0, 0, -2)
         sign = jnp.asarray(1.0 - 2.0 * (odd % 2))
     return Channels(one.permutation, scale, sign)
 
@@ -169,7 +169,7 @@ def _independent(
     for block in blocks:
         (row,) = (getattr(f, of) for f in block.entry if f.label == space.name)
         more = np.array([*powers, row])
-        if row and exponents.rank(more, 2 if of == "signs" else 0) > len(powers):
+        if row and linear.rank(more, 2 if of == "signs" else 0) > len(powers):
             powers.append(row)
             picked.append(block)
     return np.array(powers), picked

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from symjax_lib.symmetry.exponents import rank
+from symjax_lib.symmetry.linear import rank
 
 Entry = Sequence[Any]
 """The factors (`spec.Factor`) that act on one kind of entry of an array."""

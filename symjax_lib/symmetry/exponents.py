@@ -7,10 +7,8 @@ same equations, so they are solved once for each space.
 """
 
 import itertools
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -134,89 +132,3 @@ def _row(unknowns: Sequence[Unknown], values: Sequence[float]) -> dict[Unknown, 
     for unknown, value in zip(unknowns, values, strict=True):
         row[unknown] += value
     return row
-
-
-def scalings(
-    rows: Sequence[dict[Unknown, float]], wanted: Sequence[Unknown]
-) -> np.ndarray:
-    """Returns a basis `[modes, wanted]` of the solutions, in whole numbers.
-
-    Args:
-      rows: equations as `{unknown: coefficient}`.
-      wanted: the unknowns to report; a solution that is zero on all is left out.
-    """
-    matrix, columns = _matrix(rows, wanted)
-    basis = _null_space(matrix)[:, [columns[unknown] for unknown in wanted]]
-    return np.array([_whole(row) for row in _echelon(basis)[0]]).reshape(
-        -1, len(wanted)
-    )
-
-
-def signs(
-    rows: Sequence[dict[Unknown, float]], wanted: Sequence[Unknown]
-) -> np.ndarray:
-    """Returns a basis `[modes, wanted]` of the solutions modulo 2; see `scalings`."""
-    matrix, columns = _matrix(rows, wanted)
-    basis = _null_space(matrix % 2, modulo=2)
-    return _echelon(basis[:, [columns[unknown] for unknown in wanted]], modulo=2)[0]
-
-
-def rank(matrix: np.ndarray, modulo: int = 0) -> int:
-    """Returns the rank of a matrix of whole numbers, or of its residues modulo 2."""
-    matrix = np.asarray(matrix, float)
-    return len(_echelon(matrix % modulo if modulo else matrix, modulo)[1])
-
-
-def inverse_modulo_2(matrix: np.ndarray) -> np.ndarray:
-    """Returns the inverse of a matrix of bits."""
-    count = len(matrix)
-    both = np.concatenate([matrix % 2.0, np.eye(count)], axis=1)
-    return _echelon(both, modulo=2)[0][:, count:]
-
-
-def _matrix(
-    rows: Sequence[dict[Unknown, float]], wanted: Sequence[Unknown]
-) -> tuple[np.ndarray, dict[Unknown, int]]:
-    unknowns = dict.fromkeys([*wanted, *(u for row in rows for u in row)])
-    columns = {unknown: i for i, unknown in enumerate(unknowns)}
-    matrix = np.zeros((len(rows), len(columns)))
-    for i, row in enumerate(rows):
-        for unknown, value in row.items():
-            matrix[i, columns[unknown]] = value
-    return matrix, columns
-
-
-def _null_space(matrix: np.ndarray, modulo: int = 0) -> np.ndarray:
-    reduced, pivots = _echelon(matrix, modulo)
-    free = [j for j in range(matrix.shape[1]) if j not in pivots]
-    basis = np.zeros((len(free), matrix.shape[1]))
-    for i, j in enumerate(free):
-        basis[i, j] = 1
-        basis[i, pivots] = -reduced[:, j]
-    return basis % modulo if modulo else basis
-
-
-def _echelon(matrix: np.ndarray, modulo: int = 0) -> tuple[np.ndarray, list[int]]:
-    """Returns the non-zero rows of the reduced row echelon form, and its pivots."""
-    matrix, pivots = matrix.copy(), []
-    for column in range(matrix.shape[1]):
-        top = len(pivots)
-        candidates = np.abs(matrix[top:, column])
-        if not candidates.size or candidates.max() < 1e-9:
-            continue
-        best = top + int(np.argmax(candidates))
-        matrix[[top, best]] = matrix[[best, top]]
-        matrix[top] /= matrix[top, column]
-        factors = matrix[:, column].copy()
-        factors[top] = 0
-        matrix -= np.outer(factors, matrix[top])
-        if modulo:
-            matrix %= modulo
-        pivots.append(column)
-    return matrix[: len(pivots)], pivots
-
-
-def _whole(row: np.ndarray) -> np.ndarray:
-    """Scales a row of simple fractions to the smallest whole numbers."""
-    fractions = [Fraction(value).limit_denominator(360) for value in row]
-    return row * math.lcm(*(fraction.denominator for fraction in fractions))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symjax_lib.symmetry import counting, exponents
+from symjax_lib.symmetry import counting, linear
 from symjax_lib.symmetry.spec import (
     ArraySpec,
     Factor,
@@ -60,8 +60,8 @@ def _needed(
     kept = [c for c in range(matrix.shape[1]) if c not in columns]
     needed = []
     for mode, column in enumerate(columns):
-        more = exponents.rank(matrix[:, [*kept, column]], modulo)
-        if more > exponents.rank(matrix[:, kept], modulo):
+        more = linear.rank(matrix[:, [*kept, column]], modulo)
+        if more > linear.rank(matrix[:, kept], modulo):
             kept.append(column)
             needed.append(mode)
     return needed

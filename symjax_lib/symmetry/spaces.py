@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symjax_lib.symmetry import axes as forms, exponents, redundancy
+from symjax_lib.symmetry import axes as forms, exponents, linear, redundancy
 from symjax_lib.symmetry.axes import Axis
 from symjax_lib.symmetry.fibres import outer_axes
 from symjax_lib.symmetry.graph import Graph, Value
@@ -136,8 +136,8 @@ class _Solver:
         members = [*self._taps.get(leaf, []), *self._places[leaf]]
         places = [*members, *self._outputs.get(leaf, [])]
         unknowns = [place.unknown for place in places]
-        scaling = exponents.scalings(self._sizes.get(leaf, []), unknowns)
-        sign = exponents.signs(self._signs.get(leaf, []), unknowns)
+        scaling = linear.solutions(self._sizes.get(leaf, []), unknowns)
+        sign = linear.solutions(self._signs.get(leaf, []), unknowns, modulo=2)
         size = self._graph.axes.size[leaf]
         permuted = self._graph.axes.fixed(leaf) is None and size > 1
         if not (len(scaling) or len(sign) or permuted):
