@@ -15,8 +15,9 @@ from jax.core import Tracer
 from symjax_lib import groups
 from symjax_lib.symmetry import linear
 from symjax_lib.symmetry.action import act, variable_specs, with_paths
+from symjax_lib.symmetry.apply import transform
 from symjax_lib.symmetry.blocks import blocks, rows
-from symjax_lib.symmetry.elements import Channels, Wreath, identity, positions
+from symjax_lib.symmetry.elements import Channels, Wreath, identity, neutral, positions
 from symjax_lib.symmetry.spec import Entry, Space, SymmetrySpec
 
 
@@ -62,17 +63,15 @@ def canonicalize(spec: SymmetrySpec, variables: Any) -> Any:
       >>> w["in"].round(2).tolist(), w["out"].round(2).tolist()
       ([[0.6000000238418579, 0.0], [0.800000011920929, 1.0]], [[5.0, 0.0], [0.0, 2.0]])
     """
-    settled: set[str] = set()
+    settled = {s.name for s in spec.spaces.values() if not _is_scaled(s)}
     while pending := [s for s in spec.spaces.values() if s.name not in settled]:
+        before = len(settled)
         for space in pending:
-            element = _settle(spec, space, _blocks(spec, space, variables), settled)
+            element = _settle(space, _blocks(spec, space, variables), settled)
             if element is not None:
-                variables = act(
-                    spec, {**identity(spec), space.name: element}, variables
-                )
+                variables = _act_alone(spec, space, element, variables)
                 settled.add(space.name)
-                break
-        else:
+        if len(settled) == before:
             raise ValueError(
                 "canonicalize: no variable fixes the scalings of "
                 f"{[space.name for space in pending]}, as they depend on each other."
@@ -113,12 +112,24 @@ def distance(spec: SymmetrySpec, variables: Any, others: Any) -> jax.Array:
     return jnp.sqrt(sum(jax.tree.leaves(squares)))
 
 
-def _settle(
-    spec: SymmetrySpec, space: Space, blocks: Sequence[Block], settled: set[str]
-) -> Any | None:
+def _is_scaled(space: Space) -> bool:
+    return bool(space.scalings or space.signs)
+
+
+def _act_alone(spec: SymmetrySpec, space: Space, element: Any, variables: Any) -> Any:
+    """Acts with an element of one space."""
+    specs, g = variable_specs(spec), {space.name: element}
+    moved = [
+        transform("canonicalize", path, specs[path], g, x, {space.name: space})
+        for path, x in with_paths(variables)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(variables), moved)
+
+
+def _settle(space: Space, blocks: Sequence[Block], settled: set[str]) -> Any | None:
     """Returns the element that brings a space to its form, None if it is too early."""
     free = [block for block in blocks if _others(block, space) <= settled]
-    one = identity(spec)[space.name]
+    one = neutral(space)
     inner = one.inner if isinstance(one, Wreath) else one
     if isinstance(inner, groups.General):
         inner = _orthogonal(space, free)

@@ -1,7 +1,7 @@
 """Elements of the groups of spaces, and random ones for a whole function."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,11 +68,18 @@ def sample(key: jax.Array, spec: SymmetrySpec) -> dict[str, Any]:
       >>> {name: element.scale.shape for name, element in g.items()}
       {'in': (1, 4)}
     """
-    keys = dict(zip(spec.spaces, jax.random.split(key, len(spec.spaces)), strict=True))
-    return _for_spaces(
-        spec,
-        lambda space: lambda i: _sample(jax.random.fold_in(keys[space.name], i), space),
-    )
+    keys = jax.random.split(key, len(spec.spaces))
+    by_name = dict(zip(spec.spaces, keys, strict=True))
+    elements: dict[str, Any] = {}
+    # Those that others vary over come first, as their permutations enter.
+    for space in sorted(spec.spaces.values(), key=lambda space: len(space.over)):
+        if space.over:
+            each = jax.random.split(by_name[space.name], math.prod(space.shape))
+            inner = jax.vmap(lambda key, space=space: _sample(key, space))(each)
+            elements[space.name] = Wreath(positions(elements, space, spec), inner)
+        else:
+            elements[space.name] = _sample(by_name[space.name], space)
+    return {name: elements[name] for name in spec.spaces}
 
 
 def identity(spec: SymmetrySpec) -> dict[str, Any]:
@@ -92,22 +99,7 @@ def identity(spec: SymmetrySpec) -> dict[str, Any]:
       >>> g["in"].permutation.indices.tolist(), g["in"].scale.tolist()
       ([0, 1, 2, 3], [[1.0, 1.0, 1.0, 1.0]])
     """
-    return _for_spaces(spec, lambda space: lambda i: _identity(space))
-
-
-def _for_spaces(
-    spec: SymmetrySpec, make: Callable[[Space], Callable[[Any], Any]]
-) -> dict[str, Any]:
-    elements: dict[str, Any] = {}
-    # Those that others vary over come first, as their permutations enter.
-    for space in sorted(spec.spaces.values(), key=lambda space: len(space.over)):
-        one = make(space)
-        if space.over:
-            inner = jax.vmap(one)(jnp.arange(math.prod(space.shape)))
-            elements[space.name] = Wreath(positions(elements, space, spec), inner)
-        else:
-            elements[space.name] = one(0)
-    return {name: elements[name] for name in spec.spaces}
+    return {name: neutral(space) for name, space in spec.spaces.items()}
 
 
 def positions(
@@ -172,14 +164,21 @@ def _sample(key: jax.Array, space: Space) -> Channels | groups.General:
     )
 
 
-def _identity(space: Space) -> Channels | groups.General:
+def neutral(space: Space) -> Channels | groups.General | Wreath:
+    """Returns the neutral element of one space."""
     if space.kind == "general_linear":
-        return groups.identity(space.kind, space.size)
-    return Channels(
-        groups.identity("permutation", space.size),
-        jnp.ones((space.scalings, space.size)),
-        jnp.ones((space.signs, space.size)),
-    )
+        one: Any = groups.identity(space.kind, space.size)
+    else:
+        one = Channels(
+            groups.identity("permutation", space.size),
+            jnp.ones((space.scalings, space.size)),
+            jnp.ones((space.signs, space.size)),
+        )
+    if not space.over:
+        return one
+    copies = math.prod(space.shape)
+    inner = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), one)
+    return Wreath(groups.identity("permutation", copies), inner)
 
 
 @groups.width.register
