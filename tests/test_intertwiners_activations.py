@@ -211,9 +211,7 @@ def test_random_functions(seed):
     frequencies, phases = rng.uniform(0.5, 2, 4), rng.uniform(0.5, 1, 4)
     two_piece = lambda x: jnp.where(x > 0, up * x, down * x)
     powers = lambda x: jnp.where(x > 0, up, down) * jnp.abs(x) ** power
-    waves = lambda x: sum(
-        jnp.sin(w * x + p) for w, p in zip(frequencies, phases, strict=True)
-    )
+    waves = lambda x: jnp.sum(jnp.sin(frequencies * x[..., None] + phases), axis=-1)
     found = [intertwiners.classify(f) for f in (two_piece, powers, waves)]
     assert [c.kind for c in found] == [HOMOGENEOUS, HOMOGENEOUS, NEITHER]
     assert found[0].exponent == 1

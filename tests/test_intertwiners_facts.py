@@ -92,8 +92,8 @@ def test_max_kernel_has_a_negative_direction():
     assert k == [[1, 1, 1], [1, 1, 0], [1, 0, 1]]
     signs = {(0, 1, 2): 1, (1, 2, 0): 1, (2, 0, 1): 1}
     leibniz = sum(
-        signs.get(p, -1) * k[0][p[0]] * k[1][p[1]] * k[2][p[2]]
-        for p in itertools.permutations(range(3))
+        signs.get((a, b, c), -1) * k[0][a] * k[1][b] * k[2][c]
+        for a, b, c in itertools.permutations(range(3))
     )
     assert leibniz == -1 == pytest.approx(found.determinant)
     # The eigenvalues of K are 1 and 1 plus or minus the root of 2.
@@ -125,7 +125,8 @@ def test_capacity_in_whole_numbers(n, levels):
         if levels >= n:  # the conclusion of section E.7, (E.43)
             assert low_rank >= g_relu
     # All matrices, and not more, at full rank.
-    assert found.low_rank == pytest.approx(n**2 * math.log(levels))
+    full = intertwiners.capacity(n, levels, rank=n).low_rank
+    assert full == pytest.approx(n**2 * math.log(levels))
 
 
 def test_capacity_without_its_condition():
