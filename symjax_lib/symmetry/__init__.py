@@ -32,5 +32,6 @@ from symjax_lib.symmetry.spec import (
     Product as Product,
     Space as Space,
     SymmetrySpec as SymmetrySpec,
+    factors as factors,
 )
 from symjax_lib.symmetry.trace import trace as trace

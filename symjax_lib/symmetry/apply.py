@@ -49,7 +49,6 @@ def transform(
       ValueError: the array has another shape.
     """
     x = jnp.asarray(x)
-    dtype = x.dtype
     if array.slices and x.ndim and len(array.slices) == len(x):
         rows = [
             transform(caller, f"{path}/{i}", part, g, x[i], spaces, power=power)
@@ -61,11 +60,9 @@ def transform(
         map_factors(lambda factor: _to_power(factor, power), axis)
         for axis in (*array.axes, array.whole)
     ]
-    if moves(axes[-1]):
-        x = _transform(x[..., None], axes, g, spaces)[..., 0]
-    elif any(map(moves, axes)):
-        x = _transform(x, axes[:-1], g, spaces)
-    return x.astype(dtype)
+    if not any(map(moves, axes)):
+        return x
+    return _transform(x[..., None], axes, g, spaces)[..., 0].astype(x.dtype)
 
 
 def _check_shape(caller: str, path: str, array: ArraySpec, x: jax.Array) -> None:

@@ -10,6 +10,10 @@ Axis = int
 """An axis of one value; two axes in one class are permuted together."""
 
 
+_DEEPEST = 64
+"""Pieces in pieces, or products, more than these are not followed."""
+
+
 class Product(NamedTuple):
     """All tuples of some axes, the last the fastest, as after a flatten."""
 
@@ -41,6 +45,7 @@ class Axes:
         self._reason: dict[Axis, str] = {}
         self._curved: set[Axis] = set()
         self._mixed: set[Axis] = set()
+        self._depth = 0
 
     def new(self, size: int) -> Axis:
         """Returns a new axis in a class of its own."""
@@ -82,10 +87,16 @@ class Axes:
 
     def unify(self, a: Axis, b: Axis) -> None:
         """Puts two axes of one size in one class, and their parts likewise."""
-        a, b = self.find(a), self.find(b)
+        self._depth += 1
+        self._unify(self.find(a), self.find(b))
+        self._depth -= 1
+
+    def _unify(self, a: Axis, b: Axis) -> None:
         if a == b:
             return
-        if self._inside(a, b) or self._inside(b, a):
+        # Such as `x + roll(x, 1)`, where one position after the other is cut off.
+        deep = self._depth > _DEEPEST
+        if deep or self._inside(a, b) or self._inside(b, a):
             self.mix(a, "positions of one axis that are tied to others of it")
             self.mix(b, "positions of one axis that are tied to others of it")
             return

@@ -26,6 +26,8 @@ def gather(
     paired, cut = numbers.operand_batching_dims, numbers.collapsed_slice_dims
     sliced = [i for i in range(len(table)) if i not in (*paired, *cut)]
     for i, axis in zip(sorted(numbers.offset_dims), sliced, strict=True):
+        if fills(eqn):
+            graph.freeze(table[axis])
         if sizes[axis] == graph.axes.size[table[axis]]:
             out[i] = table[axis]
         else:
@@ -37,18 +39,27 @@ def gather(
         graph.axes.bend(index)
     for axis, index in zip(paired, numbers.start_indices_batching_dims, strict=True):
         graph.same(table[axis], out[looked_up[index]])
-    if len(cut) == len(looked_up) == 1 and _is_piece(
-        constants[1], graph.axes.size[table[cut[0]]]
+    if (
+        not paired
+        and len(cut) == len(looked_up) == 1
+        and _is_piece(constants[1], graph.axes.size[table[cut[0]]])
     ):
         piece = graph.cut(table[cut[0]], [np.ravel(constants[1])])
         graph.same(piece[0], out[looked_up[0]])
         return out
     for axis in cut:
         _mix(graph, [table[axis]])
+    in_pairs = [looked_up[i] for i in numbers.start_indices_batching_dims]
     for i in looked_up:
-        if len(paired) == 0:
+        if i not in in_pairs or fills(eqn):
             graph.freeze(out[i])
     return out
+
+
+def fills(eqn: Any) -> bool:
+    """Tells whether a number other than 0 or nan stands where an index is outside."""
+    number = eqn.params.get("fill_value") if eqn.primitive.name == "gather" else None
+    return number is not None and bool(number)  # None is nan
 
 
 def _is_piece(indices: Any, size: int) -> bool:

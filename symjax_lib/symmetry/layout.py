@@ -55,9 +55,15 @@ def reshape(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
     """Merges and splits axes; axes of size 1 come and go."""
     size = graph.axes.size
     out = graph.value(eqn.outvars[0].aval.shape)
-    left = [axis for axis in operands[0] if size[axis] > 1]
+    order = eqn.params["dimensions"] or range(len(operands[0]))
+    operand = [operands[0][i] for i in order]
+    if not all(size[axis] for axis in operand):
+        for axis in (*operand, *out):
+            graph.mix(axis, "a reshape of nothing")
+        return out
+    left = [axis for axis in operand if size[axis] > 1]
     right = [i for i, axis in enumerate(out) if size[axis] > 1]
-    for axis in (a for a in (*operands[0], *out) if size[a] == 1):
+    for axis in (a for a in (*operand, *out) if size[a] == 1):
         graph.freeze(axis)
     while left and right:
         sources, targets = [left.pop(0)], [right.pop(0)]
@@ -159,7 +165,7 @@ def pad(graph: Graph, eqn: Any, operands: Sequence[Value | None]) -> Value:
     """
     operand, filling = operands
     shape = eqn.outvars[0].aval.shape
-    out = graph.value(shape) if operand is None else list(operand)
+    out = list(operand or graph.value(eqn.invars[0].aval.shape))
     for i, (low, _, interior) in enumerate(eqn.params["padding_config"]):
         size = graph.axes.size[out[i]]
         places = low + np.arange(size) * (interior + 1)

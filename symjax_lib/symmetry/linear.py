@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+# A scaling by a higher power would soon overflow.
+_LARGEST = 12
 Row = Mapping[Any, float]
 """An equation: coefficients of unknowns whose sum is 0."""
 
@@ -17,7 +19,7 @@ Row = Mapping[Any, float]
 def solutions(
     rows: Sequence[Row], wanted: Sequence[Hashable], *, modulo: int = 0
 ) -> np.ndarray:
-    """Returns a basis `[modes, wanted]` of the solutions, in whole numbers.
+    """Returns a basis `[modes, wanted]` of the solutions, in whole numbers if small.
 
     Args:
       rows: the equations.
@@ -116,6 +118,9 @@ def _echelon(matrix: np.ndarray, modulo: int = 0) -> tuple[np.ndarray, list[int]
 
 
 def _whole(row: np.ndarray) -> np.ndarray:
-    """Scales a row of simple fractions to the smallest whole numbers."""
+    """Scales a row of simple fractions to whole numbers, any other to at most 1."""
     fractions = [Fraction(value).limit_denominator(360) for value in row]
-    return row * math.lcm(*(fraction.denominator for fraction in fractions))
+    whole = row * math.lcm(*(fraction.denominator for fraction in fractions))
+    simple = np.allclose(whole, np.round(whole), rtol=0, atol=1e-9)
+    largest = np.abs(whole).max(initial=0)
+    return np.round(whole) if simple and largest <= _LARGEST else whole / largest

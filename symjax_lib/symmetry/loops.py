@@ -47,7 +47,7 @@ def _stacked(program: jaxprs.Program) -> list[Any]:
     sliced, whole = set(), set(jaxprs.variables(program.jaxpr.outvars))
     for eqn in program.jaxpr.eqns:
         first = len(eqn.invars)
-        if eqn.primitive.name == "scan":
+        if eqn.primitive.name == "scan" and eqn.params["length"]:
             first = eqn.params["num_consts"] + eqn.params["num_carry"]
         whole.update(jaxprs.variables(eqn.invars[:first]))
         sliced.update(jaxprs.variables(eqn.invars[first:]))

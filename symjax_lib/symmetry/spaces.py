@@ -1,5 +1,6 @@
 """Reads the spaces and their groups off a graph of axes and equations."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -58,10 +59,14 @@ def solve(
     whole = graph.axes.find(next((v[-1] for v in parameters.values()), 0))
     over = outer_axes(graph, [leaf for leaf in places if leaf != whole])
     outer = {o for leaf in over if not graph.axes.mixed(leaf) for o in over[leaf]}
-    labels = {leaf: places[leaf][0].label for leaf in outer if graph.axes.fixed(leaf)}
     for leaf in outer:  # its positions must stay positions
         graph.axes.bend(leaf)
     solver = _Solver(graph, places, _by_leaf(graph, taps), _by_leaf(graph, outputs))
+    labels = {
+        leaf: solver.name(places[leaf][0].label)
+        for leaf in places
+        if leaf in outer and graph.axes.fixed(leaf)
+    }
     for leaf in sorted(over, key=lambda leaf: len(over[leaf])):
         if not graph.axes.mixed(leaf) and graph.axes.size[leaf]:
             space = solver.space(
@@ -124,10 +129,19 @@ class _Solver:
     ) -> None:
         self.spaces: dict[str, Space] = {}
         self.found: dict[exponents.Unknown, Factor] = {}
+        self._taken: set[str] = set()
         self._graph = graph
         self._places, self._taps, self._outputs = places, taps, outputs
         self._sizes, self._signs = graph.equations.expand()
         self._code = graph.first_lines()
+
+    def name(self, *candidates: str) -> str:
+        """Returns the first name that is not taken; if need be the last numbered."""
+        numbered = (f"{candidates[-1]}.{number}" for number in itertools.count(2))
+        names = itertools.chain(candidates, numbered)
+        name = next(name for name in names if name not in self._taken)
+        self._taken.add(name)
+        return name
 
     def space(
         self, leaf: Axis, over: Sequence[tuple[str, int]], name: str | None = None
@@ -142,8 +156,10 @@ class _Solver:
         permuted = self._graph.axes.fixed(leaf) is None and size > 1
         if not (len(scaling) or len(sign) or permuted):
             return None
+        label = name or members[0].label
+        path, _, index = label.rpartition(":")
         space = Space(
-            name=_name(name or members[0].label, self.spaces),
+            name=self.name(path, label) if index.isdigit() else self.name(label),
             size=size,
             kind=_kind(self._graph, leaf, scaling, sign),
             scalings=len(scaling),
@@ -171,16 +187,6 @@ def _by_leaf(graph: Graph, arrays: Mapping[str, Value]) -> dict[Axis, list[_Plac
                 place = _Place(label, (axis, position), leaf)
                 places.setdefault(leaf, []).append(place)
     return places
-
-
-def _name(label: str, taken: Mapping[str, Space]) -> str:
-    """Returns the path of an array; if several spaces are on it, with a number."""
-    path, colon, index = label.rpartition(":")
-    name, number = (path, 1) if colon and index.isdigit() else (label, 1)
-    while name in taken:
-        name = label if number == 1 else f"{label}.{number}"
-        number += 1
-    return name
 
 
 def _kind(graph: Graph, leaf: Axis, scaling: np.ndarray, sign: np.ndarray) -> str:

@@ -180,16 +180,14 @@ class SymmetrySpec:
 
     @property
     def log_permutations(self) -> float:
-        """Natural logarithm of the number of permutations and signs.
+        """Natural logarithm of the number of components of the group.
 
-        An upper bound: where one array has two spaces, two signs may undo each other.
+        Permutations and signs, and the two signs of the determinant of a general linear
+        matrix. An upper bound: where one array has two spaces, two signs may undo each
+        other.
         """
         return sum(
-            math.prod(space.shape)
-            * (
-                space.permuted * math.lgamma(space.size + 1)
-                + space.signs * space.size * math.log(2)
-            )
+            math.prod(space.shape) * _log_components(space)
             for space in self.spaces.values()
         )
 
@@ -220,6 +218,13 @@ class SymmetrySpec:
             reasons.setdefault(reason, []).append(place)
         fixed = [f"fixed by {r}: {_some(p, touches)}" for r, p in reasons.items()]
         return "\n".join([*lines, total, *fixed])
+
+
+def _log_components(space: Space) -> float:
+    if space.kind == "general_linear":
+        return math.log(2)
+    orders = math.lgamma(space.size + 1) if space.permuted else 0.0
+    return orders + space.signs * space.size * math.log(2)
 
 
 def _row(space: Space, touches: int | None) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Finds the symmetries of a function of variables, from the function itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,16 +61,7 @@ def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
         walk.fix(var, "an input")
     walk.run(eqns)
     paths = _paths(variables)
-    if len(set(paths)) < len(paths):
-        raise ValueError(
-            f"symmetry.trace: two variables have one path among {paths}; rename one."
-        )
-    by_path: dict[str, Any] = {}
-    for path, var in zip(paths, traced.variables, strict=True):
-        parts = slices.get(var)
-        by_path |= (
-            {f"{path}/{i}": v for i, v in enumerate(parts)} if parts else {path: var}
-        )
+    by_path = _by_path(paths, traced.variables, slices)
     updates: dict[str, Any] = {}
     for output, atom in _outputs(program).items():
         if (path := _updated(output, atom, by_path)) is not None:
@@ -108,6 +99,25 @@ def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
         solved.outputs,
         solved.fixed,
     )
+
+
+def _by_path(
+    paths: Sequence[str], variables: Sequence[Any], slices: Mapping[Any, list[Any]]
+) -> dict[str, Any]:
+    """Returns the variables by path, in place of a stacked one its slices."""
+    named: list[tuple[str, Any]] = []
+    for path, var in zip(paths, variables, strict=True):
+        if var in slices:
+            named += [(f"{path}/{i}", part) for i, part in enumerate(slices[var])]
+        else:
+            named.append((path, var))
+    by_path = dict(named)
+    if len(by_path) < len(named):
+        names = [path for path, _ in named]
+        raise ValueError(
+            f"symmetry.trace: two variables have one path among {names}; rename one."
+        )
+    return by_path
 
 
 def _paths(tree: Any) -> list[str]:

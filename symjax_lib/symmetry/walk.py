@@ -31,7 +31,8 @@ def _is_uniform(constant: Any) -> bool:
     if not _is_numeric(constant) or np.iscomplexobj(constant):
         return False
     # Not by their range, which is nan where one of them is.
-    return bool(np.size(constant)) and bool((constant == np.ravel(constant)[0]).all())
+    numbers = np.ravel(np.asarray(constant))
+    return bool(numbers.size) and bool((numbers == numbers[0]).all())
 
 
 def _kinds(constant: Any, axis: int) -> list[np.ndarray] | None:
@@ -110,7 +111,7 @@ class Walk:
                 for atom, c in zip(eqn.invars, constants, strict=True)
             ]
             wholes = [self.whole(var) for var in eqn.outvars]
-            relate(self.graph, eqn.primitive.name, scaled, wholes)
+            relate(self.graph, eqn, scaled, wholes)
 
     def _set(self, var: Any, value: Value, all_of_it: Axis | None = None) -> None:
         """Takes in the axes of a variable, the one for all of it new if not given."""

@@ -6,10 +6,12 @@ not changed by it, and a scaling that those of the channels include is left out.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from symjax_lib.symmetry.axes import Axis
 from symjax_lib.symmetry.exponents import Term
 from symjax_lib.symmetry.graph import Graph
+from symjax_lib.symmetry.indexing import fills
 
 _LINEAR = (
     "name", "copy", "copy_p", "stop_gradient", "sharding_constraint", "split",
@@ -25,20 +27,20 @@ _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
 def relate(
-    graph: Graph, name: str, operands: Sequence[Axis | None], results: Sequence[Axis]
+    graph: Graph, eqn: Any, operands: Sequence[Axis | None], results: Sequence[Axis]
 ) -> None:
     """States how the results of an operation scale with its operands.
 
     Args:
       graph: takes in the equations.
-      name: of the primitive.
+      eqn: the operation.
       operands: one axis for each; None where it is a constant that is zero everywhere,
         which scales in any way.
       results: one axis for each.
     """
-    equations, out = graph.equations, results[0]
+    name, equations, out = eqn.primitive.name, graph.equations, results[0]
     given = [axis for axis in operands if axis is not None]
-    if name in _LINEAR:
+    if name in _LINEAR and not fills(eqn):
         for axis in results:
             equations.equal(given[0], axis)
     elif name in _SUMS or name in _EXTREMA:
@@ -49,8 +51,9 @@ def relate(
     elif name in _PRODUCTS:
         equations.balance([*(Term(axis, 1, 1) for axis in given), Term(out, -1, 1)])
     elif name == "div":
-        terms = Term(given[0], 1, 1), Term(given[1], -1, 1), Term(out, -1, 1)
-        equations.balance(terms)
+        powers = zip(operands, (1, -1), strict=True)
+        terms = [Term(axis, power, 1) for axis, power in powers if axis is not None]
+        equations.balance([*terms, Term(out, -1, 1)])
     elif name in _COMPARISONS:
         for axis in given:
             equations.equal(axis, given[0])
