@@ -67,6 +67,8 @@ class Walk:
         # Elementwise results wait here until an operation of another kind needs them:
         # for each the variable that it is a function of, and the equations between.
         self._islands: dict[Any, tuple[Any, _Chain]] = {}
+        # An activation is a function of data; the root of a variance is none.
+        self._data = jaxprs.depends_on(program.jaxpr.eqns, program.inputs)
         invars: Sequence[Any] = program.jaxpr.invars
         for var in invars:
             self._set(var, self.graph.value(var.aval.shape))
@@ -157,6 +159,7 @@ class Walk:
                 self.same(var, atom)
         loop = self.graph.axes.new(p["length"])
         self.graph.fix(loop, "iterations of a loop")
+        self._data |= jaxprs.depends_on(body.jaxpr.eqns, body.inputs[first:])
         with self.graph.inside(loop):
             for var, atom in zip(body.inputs[last:], eqn.invars[last:], strict=True):
                 iteration, *value = self.value(atom)
@@ -189,7 +192,8 @@ class Walk:
             sigma = islands.function(root, chain, atom, self._known)
             operand = [*self.value(root), self.whole(root)]
             *value, all_of_it = islands.apply(self.graph, operand, sigma)
-            self.graph.mark(value, jaxprs.line(chain[atom]))
+            if atom in self._data:
+                self.graph.mark(value, jaxprs.line(chain[atom]))
             self._set(atom, value, all_of_it)
         return self._values[atom]
 
