@@ -12,7 +12,7 @@ from numpy_layers import State, relu
 from numpy_resnets import cifar_network
 from paths import shared
 
-from symjax_lib import models, tracing
+from symjax_lib import models, symmetry, tracing
 from symjax_lib.models import convert, renaming
 
 OWN = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2023, 0.1994, 0.2010])
@@ -102,6 +102,29 @@ def test_resnet20_is_the_network_in_numpy(some, name):
     assert_close(logits, expected, scale=np.abs(expected).max())
     for tap, value in taps.items():
         assert_close(named[tap], value, scale=np.abs(value).max())
+
+
+@pytest.mark.slow
+@each
+def test_resnet20_stays_the_function_on_real_images(some, name):
+    """All weights move, the logits stay, and the taps move as the action says."""
+    model, state, moments = resnet20(name)
+    images = normalised(some[0], moments)
+    v = convert.from_torch(model, state)
+    spec = symmetry.trace(apply(model), v, images)
+    g = symmetry.sample(jax.random.key(0), spec)
+    w = symmetry.act(spec, g, v)
+    found = symmetry.certify(apply(model), v, w, images, spec=spec, element=g)
+    assert found.ok, found
+    assert len(found.taps) == 19
+    kernels = [leaf for leaf in jax.tree.leaves(v) if leaf.ndim == 4]
+    moved = [leaf for leaf in jax.tree.leaves(w) if leaf.ndim == 4]
+    for before, after in zip(kernels, moved, strict=True):
+        assert jnp.linalg.norm(after - before) > 0.1 * jnp.linalg.norm(before)
+    form = symmetry.canonicalize(spec, w)
+    assert symmetry.certify(apply(model), v, form, images).ok
+    size = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(form)) ** 0.5
+    assert symmetry.distance(spec, v, w) < 1e-2 * size
 
 
 def test_thin_resnet50_is_another_runtime():
