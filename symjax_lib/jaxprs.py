@@ -10,8 +10,9 @@ from jax.extend import core
 
 # Calls whose body can stand in the place of the call.
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
-# Calls that carry a derivative of their own, which writing them out would lose.
-_RULES = ("custom_jvp_call", "custom_vjp_call")
+# Calls with a rule of their own, mostly a derivative, which writing them out would
+# lose.
+_RULES = ("custom_jvp_call", "custom_vjp_call", "composite")
 # A tap is JAX's `name`, which others use as well, so ours begin with this.
 PREFIX = "tap:"
 

@@ -3,7 +3,6 @@
 A rule is a function `(graph, eqn, operands) -> result`.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from symjax_lib.symmetry.axes import Axis
 from symjax_lib.symmetry.graph import Graph, Value
+from symjax_lib.symmetry.rewriting import matched
 
 
 def alias(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
@@ -61,26 +61,15 @@ def reshape(graph: Graph, eqn: Any, operands: Sequence[Value]) -> Value:
         for axis in (*operand, *out):
             graph.mix(axis, "a reshape of nothing")
         return out
-    left = [axis for axis in operand if size[axis] > 1]
-    right = [i for i, axis in enumerate(out) if size[axis] > 1]
     for axis in (a for a in (*operand, *out) if size[a] == 1):
         graph.freeze(axis)
-    while left and right:
-        sources, targets = [left.pop(0)], [right.pop(0)]
-        while (a := math.prod(size[axis] for axis in sources)) != (
-            b := math.prod(size[out[i]] for i in targets)
-        ):
-            if a < b:
-                sources.append(left.pop(0))
-            else:
-                targets.append(right.pop(0))
-        if len(sources) == len(targets) == 1:
-            out[targets[0]] = sources[0]
-        elif len(targets) == 1:
-            out[targets[0]] = graph.product(sources)
+    sizes = [[size[axis] for axis in side] for side in (operand, out)]
+    for left, right in matched(*sizes):
+        sources, targets = [operand[i] for i in left], [out[i] for i in right]
+        if len(targets) == 1:
+            out[right[0]] = graph.product(sources)
         else:
-            whole = graph.product(sources)
-            graph.same(whole, graph.product([out[i] for i in targets]))
+            graph.same(graph.product(sources), graph.product(targets))
     return out
 
 
@@ -107,17 +96,6 @@ def _take(graph: Graph, operand: Value, places: Sequence[np.ndarray]) -> Value:
         if not np.array_equal(at, np.arange(graph.axes.size[operand[i]])):
             (out[i],) = graph.cut(operand[i], [at])
     return out
-
-
-def split(graph: Graph, eqn: Any, operands: Sequence[Value]) -> list[Value]:
-    """Cuts an axis into pieces, one for each result."""
-    i, sizes = eqn.params["axis"], eqn.params["sizes"]
-    stops = np.cumsum(sizes)
-    places = [np.arange(b - n, b) for b, n in zip(stops, sizes, strict=True)]
-    return [
-        [*operands[0][:i], piece, *operands[0][i + 1 :]]
-        for piece in graph.cut(operands[0][i], places)
-    ]
 
 
 def concatenate(graph: Graph, eqn: Any, operands: Sequence[Value | None]) -> Value:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.extend import core
 
 from symjax_lib import jaxprs
+from symjax_lib.symmetry.rewriting import Writer, rewrite
 
 
 def unrolled(program: jaxprs.Program) -> tuple[jaxprs.Program, dict[Any, list[Any]]]:
@@ -23,22 +23,17 @@ def unrolled(program: jaxprs.Program) -> tuple[jaxprs.Program, dict[Any, list[An
     slices = {var: _slices(var) for var in _stacked(program)}
     if not slices:
         return program, {}
-    eqns: list[core.JaxprEqn] = []
-    env: dict[Any, Any] = {}
-    read = lambda atom: atom if isinstance(atom, core.Literal) else env.get(atom, atom)
-    for eqn in program.jaxpr.eqns:
-        operands = [read(atom) for atom in eqn.invars]
-        if any(var in slices for var in jaxprs.variables(eqn.invars)):
-            results = _iterations(eqn, operands, slices, eqns)
-            env.update(zip(eqn.outvars, results, strict=True))
-        else:
-            eqns.append(eqn.replace(invars=operands))
+
+    def rule(
+        writer: Writer, eqn: core.JaxprEqn, operands: Sequence[Any]
+    ) -> list[Any] | None:
+        if any(var in slices for var in jaxprs.variables(operands)):
+            return _iterations(writer, eqn, operands, slices)
+        return None
+
+    jaxpr = rewrite(program.jaxpr, rule)
     variables = [v for var in program.variables for v in slices.get(var, [var])]
-    jaxpr = program.jaxpr.replace(
-        eqns=eqns,
-        invars=[*variables, *program.inputs],
-        outvars=[read(atom) for atom in program.jaxpr.outvars],
-    )
+    jaxpr = jaxpr.replace(invars=[*variables, *program.inputs])
     return program._replace(jaxpr=jaxpr, variables=variables), slices
 
 
@@ -60,10 +55,10 @@ def _slices(var: Any) -> list[Any]:
 
 
 def _iterations(
+    writer: Writer,
     eqn: core.JaxprEqn,
     operands: Sequence[Any],
     slices: dict[Any, list[Any]],
-    out: list[core.JaxprEqn],
 ) -> list[Any]:
     """Writes out one loop; returns what it computes."""
     p = eqn.params
@@ -79,16 +74,11 @@ def _iterations(
         row = [
             slices[atom][i]
             if not isinstance(atom, core.Literal) and atom in slices
-            else _write(lambda x, i=i: x[i], [atom], out)[0]
+            else writer.write(lambda x, i=i: x[i], atom)[0]
             for atom in stacked
         ]
-        results = jaxprs.inline(p["jaxpr"], [*constants, *carried, *row], out)
+        results = writer.inline(p["jaxpr"], [*constants, *carried, *row])
         carried, rows[i] = results[: len(carried)], results[len(carried) :]
     columns = zip(*rows, strict=True)
     stack = lambda *values: jnp.stack(values)
-    return [*carried, *(_write(stack, column, out)[0] for column in columns)]
-
-
-def _write(fn: Any, atoms: Sequence[Any], out: list[core.JaxprEqn]) -> list[Any]:
-    shapes = [jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in atoms]
-    return jaxprs.inline(jax.make_jaxpr(fn)(*shapes), atoms, out)
+    return [*carried, *(writer.write(stack, *column)[0] for column in columns)]

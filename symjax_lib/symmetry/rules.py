@@ -93,6 +93,5 @@ INDEXED: dict[str, Callable[[Graph, Any, Any, Any], Value]] = {
 }
 # Those with several results.
 SEVERAL: dict[str, Callable[[Graph, Any, Any], list[Value]]] = {
-    "split": layout.split,
     "optimization_barrier": layout.barrier,
 }

@@ -8,6 +8,7 @@ import jax
 from symjax_lib import jaxprs
 from symjax_lib.symmetry import loops
 from symjax_lib.symmetry.graph import Value
+from symjax_lib.symmetry.rewriting import simplified
 from symjax_lib.symmetry.spaces import solve
 from symjax_lib.symmetry.spec import ArraySpec, SymmetrySpec
 from symjax_lib.symmetry.walk import Walk
@@ -53,6 +54,7 @@ def trace(fn: Callable, variables: Any, *inputs: Any) -> SymmetrySpec:
     """
     traced = jaxprs.trace(fn, variables, *inputs, rules=False)
     program, slices = loops.unrolled(traced)
+    program = simplified(program)
     named = jaxprs.named_values("symmetry.trace", traced)
     outputs = program.jaxpr.outvars
     eqns = jaxprs.needed(program.jaxpr.eqns, [*outputs, *named.values()], ())

@@ -12,6 +12,7 @@ from symjax_lib import jaxprs
 from symjax_lib.symmetry import islands, rules
 from symjax_lib.symmetry.axes import Axis
 from symjax_lib.symmetry.graph import Graph, Value
+from symjax_lib.symmetry.rewriting import simplified
 from symjax_lib.symmetry.whole import relate
 
 _Chain = dict[Any, Any]
@@ -145,7 +146,7 @@ class Walk:
         What is carried from one iteration to the next is transformed alike in all.
         """
         p = eqn.params
-        body = jaxprs.written_out(p["jaxpr"])
+        body = simplified(jaxprs.written_out(p["jaxpr"]))
         first, last = p["num_consts"], p["num_consts"] + p["num_carry"]
         for var, atom in zip(body.inputs[:first], eqn.invars, strict=False):
             if (constant := self._constant(atom)) is not None:

@@ -14,7 +14,7 @@ from symjax_lib.symmetry.graph import Graph
 from symjax_lib.symmetry.indexing import fills
 
 _LINEAR = (
-    "name", "copy", "copy_p", "stop_gradient", "sharding_constraint", "split",
+    "name", "copy", "copy_p", "stop_gradient", "sharding_constraint",
     "broadcast_in_dim", "transpose", "squeeze", "reshape", "slice", "rev", "cumsum",
     "reduce_window_sum", "reduce_sum", "gather", "dynamic_slice",
 )  # fmt: skip
