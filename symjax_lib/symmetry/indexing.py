@@ -59,7 +59,7 @@ def gather(
 def fills(eqn: Any) -> bool:
     """Tells whether a number other than 0 or nan stands where an index is outside."""
     number = eqn.params.get("fill_value") if eqn.primitive.name == "gather" else None
-    return number is not None and bool(number)  # None is nan
+    return number is not None and not np.isnan(number) and number != 0  # None is nan
 
 
 def _is_piece(indices: Any, size: int) -> bool:

@@ -86,6 +86,8 @@ RULES: dict[str, Callable[[Graph, Any, Any], Value]] = {
     "dot_general": contraction.dot,
     "conv_general_dilated": contraction.convolution,
 }
+# These are zero if one of the operands is.
+PRODUCTS = frozenset(["mul", "dot_general", "conv_general_dilated"])
 # Those that must know where the constants among their operands point to.
 INDEXED: dict[str, Callable[[Graph, Any, Any, Any], Value]] = {
     "gather": indexing.gather,

@@ -28,6 +28,11 @@ def _is_zero(constant: Any) -> bool:
     return constant is not None and _is_numeric(constant) and not np.any(constant)
 
 
+def _zeros(eqn: core.JaxprEqn) -> dict[Any, Any]:
+    avals: Any = {var: var.aval for var in eqn.outvars}
+    return {var: np.zeros(aval.shape, aval.dtype) for var, aval in avals.items()}
+
+
 def _is_uniform(constant: Any) -> bool:
     if not _is_numeric(constant) or np.iscomplexobj(constant):
         return False
@@ -77,8 +82,13 @@ class Walk:
     def run(self, eqns: Sequence[core.JaxprEqn]) -> None:
         """Takes in equations, in an order in which their operands are known."""
         for eqn in eqns:
+            constants = [self._constant(atom) for atom in eqn.invars]
+            if eqn.primitive.name in rules.PRODUCTS and any(map(_is_zero, constants)):
+                # What a state of zeros is multiplied by, taken to be finite, is unused.
+                self._known.update(_zeros(eqn))
+                continue
             self.used.update(dict.fromkeys(jaxprs.variables(eqn.invars)))
-            self._step(eqn)
+            self._step(eqn, constants)
 
     def fix(self, atom: Any, reason: str) -> None:
         """Allows nothing on the axes of a variable."""
@@ -92,8 +102,7 @@ class Walk:
             self.graph.same(left, right)
         self.graph.equations.equal(self.whole(a), self.whole(b))
 
-    def _step(self, eqn: core.JaxprEqn) -> None:
-        constants = [self._constant(atom) for atom in eqn.invars]
+    def _step(self, eqn: core.JaxprEqn, constants: Sequence[Any]) -> None:
         if all(constant is not None for constant in constants):
             self._known.update(self._evaluate(eqn))
         elif (island := self._island(eqn, constants)) is not None:
