@@ -11,52 +11,12 @@ from jax.extend import core
 from symjax_lib import jaxprs
 from symjax_lib.symmetry import islands, rules
 from symjax_lib.symmetry.axes import Axis
+from symjax_lib.symmetry.constants import alike, is_uniform, is_zero, zeros
 from symjax_lib.symmetry.graph import Graph, Value
 from symjax_lib.symmetry.rewriting import simplified
 from symjax_lib.symmetry.whole import relate
 
 _Chain = dict[Any, Any]
-
-
-def _is_numeric(constant: Any) -> bool:
-    """Tells numbers from random keys."""
-    dtype = getattr(constant, "dtype", None)
-    return dtype is None or not jax.numpy.issubdtype(dtype, jax.dtypes.extended)
-
-
-def _is_zero(constant: Any) -> bool:
-    return constant is not None and _is_numeric(constant) and not np.any(constant)
-
-
-def _zeros(eqn: core.JaxprEqn) -> dict[Any, Any]:
-    avals: Any = {var: var.aval for var in eqn.outvars}
-    return {var: np.zeros(aval.shape, aval.dtype) for var, aval in avals.items()}
-
-
-def _is_uniform(constant: Any) -> bool:
-    if not _is_numeric(constant) or np.iscomplexobj(constant):
-        return False
-    # Not by their range, which is nan where one of them is.
-    numbers = np.ravel(np.asarray(constant))
-    return bool(numbers.size) and bool((numbers == numbers[0]).all())
-
-
-def _kinds(constant: Any, axis: int) -> list[np.ndarray] | None:
-    """Returns the positions along an axis at which a constant is alike, by kind.
-
-    None if no two positions are alike.
-    """
-    if not _is_numeric(constant):
-        return None
-    numbers = np.moveaxis(np.asarray(constant), axis, 0)
-    if not numbers.size:
-        return [np.arange(len(numbers))]
-    kinds: dict[bytes, list[int]] = {}
-    for position, row in enumerate(numbers):
-        kinds.setdefault(row.tobytes(), []).append(position)
-    if len(kinds) == len(numbers) > 1:
-        return None
-    return [np.array(at) for at in kinds.values()]
 
 
 class Walk:
@@ -83,9 +43,9 @@ class Walk:
         """Takes in equations, in an order in which their operands are known."""
         for eqn in eqns:
             constants = [self._constant(atom) for atom in eqn.invars]
-            if eqn.primitive.name in rules.PRODUCTS and any(map(_is_zero, constants)):
+            if eqn.primitive.name in rules.PRODUCTS and any(map(is_zero, constants)):
                 # What a state of zeros is multiplied by, taken to be finite, is unused.
-                self._known.update(_zeros(eqn))
+                self._known.update(zeros(eqn))
                 continue
             self.used.update(dict.fromkeys(jaxprs.variables(eqn.invars)))
             self._step(eqn, constants)
@@ -112,14 +72,14 @@ class Walk:
         else:
             free = eqn.primitive.name in rules.ZERO_IS_FREE
             operands = [
-                None if free and _is_zero(c) else self.value(atom)
+                None if free and is_zero(c) else self.value(atom)
                 for atom, c in zip(eqn.invars, constants, strict=True)
             ]
             results = rules.apply(self.graph, eqn, operands, constants)
             for var, result in zip(eqn.outvars, results, strict=True):
                 self._set(var, result)
             scaled = [
-                None if _is_zero(c) else self.whole(atom)
+                None if is_zero(c) else self.whole(atom)
                 for atom, c in zip(eqn.invars, constants, strict=True)
             ]
             wholes = [self.whole(var) for var in eqn.outvars]
@@ -165,7 +125,7 @@ class Walk:
         carried: list[Any] = [*zip(body.inputs, eqn.invars, strict=True)][first:last]
         for var, atom in carried:
             self._set(var, self.graph.value(var.aval.shape))
-            if not _is_zero(self._constant(atom)):
+            if not is_zero(self._constant(atom)):
                 self.same(var, atom)
         loop = self.graph.axes.new(p["length"])
         self.graph.fix(loop, "iterations of a loop")
@@ -217,7 +177,7 @@ class Walk:
         """
         value = self.graph.value(np.shape(constant))
         for i, axis in enumerate(value):
-            kinds = _kinds(constant, i)
+            kinds = alike(constant, i)
             if kinds is None:
                 self.graph.fix(axis, "a constant that varies along it")
                 continue
@@ -237,7 +197,7 @@ class Walk:
         """
         if eqn.primitive.name not in rules.ELEMENTWISE:
             return None
-        if any(c is not None and not _is_uniform(c) for c in constants):
+        if any(c is not None and not is_uniform(c) for c in constants):
             return None
         moving = [a for a, c in zip(eqn.invars, constants, strict=True) if c is None]
         found = [self._islands.get(atom, (atom, {})) for atom in moving]
