@@ -21,7 +21,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-POINTS = 12  # at least; a rectifier is off at half of them
+POINTS = 60  # at least; a chain of rectifiers is off at most of them
 ROWS = 2  # for each parameter
 ZERO, NONZERO = 1e-11, 1e-7  # sizes of columns and singular values, to the largest
 

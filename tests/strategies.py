@@ -149,7 +149,8 @@ architectures = st.one_of(
 # Those of which the tracer finds all scalings: no channel is alone, and none of the few
 # blocks that it is known to miss some of, which `test_symmetry_completeness` lists.
 several = st.sampled_from([2, 3, 4])
-# Nor powers, after which the derivatives of others are 0 but for rounding.
+# Not relu6, which is a relu as far as the inputs go, and not powers, which leave the
+# derivatives of others 0 but for rounding.
 others = st.sampled_from(
     ["relu", "tanh", "gelu", "abs", "identity", "leaky_relu", "silu", "softplus"]
 )

@@ -157,7 +157,9 @@ class SymmetrySpec:
       fixed: for each axis of a parameter that is left alone, the reason.
 
     `dimension` counts independent scalings, not all dimensions of general linear
-    groups; printing the specification shows the table of `describe`.
+    groups; printing the specification shows the table of `describe`. It is a pytree
+    without leaves, and static under `jit`: trace once and keep it, as a function is
+    compiled anew for another one.
     """
 
     spaces: dict[str, Space]
