@@ -177,7 +177,7 @@ heads = st.builds(
     fused=yes_or_no,
 )
 windows = st.one_of(
-    st.builds(Conv, several, st.sampled_from([3, 1]), groups=small, bias=yes_or_no),
+    st.builds(Conv, several, st.sampled_from([3, 1]), bias=yes_or_no),
     st.builds(Depthwise),
 )
 dense = st.builds(Dense, several)

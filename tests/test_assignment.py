@@ -10,6 +10,8 @@ from scipy.optimize import linear_sum_assignment
 
 from symjax_lib import assignment
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 
 def total(score, columns):
     score = np.asarray(score, np.float64)
@@ -37,6 +39,7 @@ def test_hungarian_has_the_cost_of_scipy(n, maximize):
         )
 
 
+@pytest.mark.slow
 def test_hungarian_has_the_cost_of_scipy_for_every_n_to_64():
     for n in range(65):
         score = np.random.default_rng(n).normal(size=(n, n)).astype(np.float32)

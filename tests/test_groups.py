@@ -8,6 +8,8 @@ from closeness import assert_close
 
 from symjax_lib import groups
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 SIZES = (0, 1, 2, 5, 16)
 
 

@@ -17,6 +17,7 @@ def test_runs(path, monkeypatch):
     monkeypatch.setenv("NOTEBOOK_QUICK", "1")
     monkeypatch.setenv("PYTHONPATH", os.fspath(ROOT))
     monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 

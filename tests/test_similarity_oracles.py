@@ -11,6 +11,8 @@ import pytest
 
 from symjax_lib import similarity
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 PRECISIONS = pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
 
 

@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits
 from symjax_lib import groups, stitching, symmetry, tracing
 from symjax_lib.tracing import tap
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 
 class Net(nn.Module):
     """A plain layer and a residual block, with BatchNorm, for 8x8 images."""

@@ -11,6 +11,8 @@ from jax.flatten_util import ravel_pytree
 from symjax_lib import groups, intertwiners, symmetry, tracing
 from symjax_lib.tracing import tap
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 TABLE = intertwiners.TABLE
 IMAGES = jax.random.normal(jax.random.key(5), (3, 8, 8, 2))
 

@@ -10,6 +10,8 @@ from layers import Act, BatchNorm, Conv, Dense, GlobalPool
 
 from symjax_lib import groups, symmetry
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 HEAD, RELU = Dense(2), Act("relu")
 POOL = GlobalPool()
 NETS = {

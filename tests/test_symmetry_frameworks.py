@@ -17,6 +17,8 @@ from scaling_nullity import draw_variables, nullity
 
 from symjax_lib import symmetry
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 VECTORS = np.random.default_rng(0).normal(size=(6, 3))
 SEQUENCES = np.random.default_rng(0).normal(size=(4, 5, 3))
 IMAGES = np.random.default_rng(0).normal(size=(3, 4, 4, 2))

@@ -8,6 +8,8 @@ from networks import apply, shapes, started
 
 from symjax_lib import models, symmetry
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 IMAGE = (32, 32, 3)
 # Convolutions that write to the streams of the four stages of a ResNet50, each with a
 # scaling that its BatchNorm undoes; one more for the rectifier behind.

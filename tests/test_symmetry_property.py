@@ -21,6 +21,8 @@ from strategies import HEAD, architectures, plain
 
 from symjax_lib import symmetry, tracing
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 TOLERANCE = 1e-9
 settings.register_profile(
     "symmetry",
@@ -61,7 +63,7 @@ def assert_close(what: str, actual: jax.Array, expected: jax.Array) -> None:
 
 
 @given(architectures, st.integers(0, 3))
-@settings(QUIET, max_examples=40)
+@settings(QUIET, max_examples=25)
 def test_random_architectures(net, seed):
     assert_symmetric(net, seed)
 
@@ -93,7 +95,7 @@ def test_no_more_scalings_than_there_are(net, seed):
 
 
 @given(plain, st.integers(0, 3))
-@settings(QUIET, max_examples=30)
+@settings(QUIET, max_examples=20)
 def test_all_scalings(net, seed):
     found, (scalings, free) = numbers(net, seed)
     assert scalings <= found <= scalings + free

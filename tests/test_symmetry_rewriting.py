@@ -10,6 +10,8 @@ from jax.core import eval_jaxpr
 from symjax_lib import jaxprs, symmetry
 from symjax_lib.symmetry import rewriting
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 12)), jnp.float32)
 
 
