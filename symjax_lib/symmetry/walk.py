@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.core import eval_jaxpr
 from jax.extend import core
 
@@ -42,6 +43,7 @@ class Walk:
     def run(self, eqns: Sequence[core.JaxprEqn]) -> None:
         """Takes in equations, in an order in which their operands are known."""
         for eqn in eqns:
+            eqn = self._decided(eqn)
             constants = [self._constant(atom) for atom in eqn.invars]
             if eqn.primitive.name in rules.PRODUCTS and any(map(is_zero, constants)):
                 # What a state of zeros is multiplied by, taken to be finite, is unused.
@@ -49,6 +51,17 @@ class Walk:
                 continue
             self.used.update(dict.fromkeys(jaxprs.variables(eqn.invars)))
             self._step(eqn, constants)
+
+    def _decided(self, eqn: core.JaxprEqn) -> core.JaxprEqn:
+        """Writes a choice with a known outcome, such as that in `var`, as that."""
+        known = self._constant(eqn.invars[0]) if eqn.invars else None
+        if eqn.primitive.name != "select_n" or known is None or not is_uniform(known):
+            return eqn
+        chosen: Any = eqn.invars[1 + int(np.ravel(known)[0])]
+        params = {"new_dtype": chosen.aval.dtype, "weak_type": False, "sharding": None}
+        return eqn.replace(
+            primitive=lax.convert_element_type_p, invars=[chosen], params=params
+        )
 
     def fix(self, atom: Any, reason: str) -> None:
         """Allows nothing on the axes of a variable."""
