@@ -9,13 +9,13 @@ For many pairs of layers compute each Gram matrix once, and compare them with
 `cka_from_grams`.
 """
 
-import functools
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from symjax_lib.similarity import features, kernels
+from symjax_lib.similarity import features, independence, kernels
+from symjax_lib.similarity.independence import cka_from_grams
 
 
 def g_relu_cka(x: ArrayLike, y: ArrayLike) -> jax.Array:
@@ -51,10 +51,7 @@ def g_relu_cka(x: ArrayLike, y: ArrayLike) -> jax.Array:
       Godfrey et al., `On the Symmetries of Deep Learning Models and their Internal
       Representations <https://arxiv.org/abs/2205.14258>`_, 2022, Definition 5.3.
     """
-    x, y = features.check("g_relu_cka", x, y)
-    _check_samples("g_relu_cka", x.shape[0], debiased=True, way_out="")
-    x, y = (features.unit_channels(z, center=True) for z in (x, y))
-    return cka_from_grams(kernels.max_gram(x), kernels.max_gram(y))
+    return _cka("g_relu_cka", x, y, lambda z: kernels.max_gram(_unit_channels(z)))
 
 
 def linear_cka(
@@ -100,122 +97,137 @@ def linear_cka(
       (the variant); Nguyen et al., `Do Wide and Deep Networks Learn the Same Things?
       <https://arxiv.org/abs/2010.15327>`_, 2021, equation 3 (debiased).
     """
-    x, y = features.check("linear_cka", x, y)
-    _check_samples("linear_cka", x.shape[0], debiased=debiased)
     # A common scale changes nothing, but the squares of the values might overflow.
-    normalize = features.unit
-    if channel_norm:
-        normalize = functools.partial(features.unit_channels, center=True)
-    grams = kernels.linear_gram(normalize(x)), kernels.linear_gram(normalize(y))
-    return cka_from_grams(*grams, debiased=debiased)
+    normalize = _unit_channels if channel_norm else features.unit
+    kernel = lambda z: kernels.linear_gram(normalize(z))
+    return _cka("linear_cka", x, y, kernel, debiased=debiased)
 
 
-def cka_from_grams(k: ArrayLike, l: ArrayLike, *, debiased: bool = True) -> jax.Array:
-    r"""Returns :math:`HSIC(K, L) / \sqrt{HSIC(K, K) \, HSIC(L, L)}`.
+def rbf_cka(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    fraction: float = 1.0,
+    sigma: float | None = None,
+    debiased: bool = True,
+) -> jax.Array:
+    r"""Compares features by CKA with the Gaussian kernel. Group: orthogonal.
 
-    Args:
-      k: `[N, N]`, symmetric, a kernel between the samples.
-      l: `[N, N]`, symmetric, another kernel between the same samples.
-      debiased: as in `hsic`.
-
-    Returns:
-      `[]`, from -1 to 1, higher is closer; nan where a centred matrix is zero up to
-      rounding. Positive multiples of `k` and `l`, and constants added to them, change
-      nothing.
-
-    Raises:
-      ValueError: as in `hsic`.
-
-    Example:
-      >>> layers = jax.random.normal(jax.random.key(0), (3, 9, 5))
-      >>> grams = jax.vmap(kernels.linear_gram)(layers)
-      >>> table = [[cka_from_grams(k, l).item() for l in grams] for k in grams]
-      >>> [round(table[i][i], 4) for i in range(3)]
-      [1.0, 1.0, 1.0]
-    """
-    k, l = _check_grams("cka_from_grams", k, l, debiased)
-    return jnp.sum(_direction(k, debiased) * _direction(l, debiased))
-
-
-def hsic(k: ArrayLike, l: ArrayLike, *, debiased: bool = True) -> jax.Array:
-    r"""Estimates the Hilbert-Schmidt independence criterion of two kernels.
-
-    Debiased, :math:`HSIC_1 = \sum_{ij} \tilde K_{ij} \tilde L_{ij} / n (n - 3)` with
-    U-centred matrices: equal to the formula of Song et al., without its cancellation.
-    The diagonals do not enter. Biased, :math:`HSIC_0 = tr(K H L H) / (n - 1)^2`.
+    As `linear_cka`, with `rbf_gram` as the kernel. Orthogonal maps and shifts of the
+    channels on either side change nothing; with a fraction of the median distance as
+    width, one common scale does not either. Higher is closer.
 
     Args:
-      k: `[N, N]`, symmetric, a kernel between the samples.
-      l: `[N, N]`, symmetric, another kernel between the same samples.
-      debiased: the unbiased estimator; needs N of at least 4.
+      x: `[N, ..., C]` features.
+      y: `[N, ..., C']` features on the same inputs, in the same order.
+      fraction: of the root of the median squared distance, positive.
+      sigma: the width itself, positive, in place of a fraction.
+      debiased: as in `linear_cka`.
 
     Returns:
-      `[]`; the debiased one can be negative.
+      `[]`, from -1 (biased: 0) to 1; 1 for features equal up to the group, nan where
+      undefined.
 
     Raises:
-      ValueError: the matrices are not square and of one size, or there are too few
-        samples.
+      ValueError: as in `linear_cka`, or a width is not positive.
 
     Example:
-      >>> k = kernels.linear_gram(jnp.array([[0.0], [0.0], [2.0], [2.0]]))
-      >>> round(hsic(k, k, debiased=False).item(), 4)
-      1.7778
+      >>> x = jax.random.normal(jax.random.key(0), (32, 3))
+      >>> round(rbf_cka(x, 7 * x[:, ::-1] + 1).item(), 4)
+      1.0
 
     References:
-      Song et al., `Feature Selection via Dependence Maximization
-      <https://jmlr.org/papers/v13/song12a.html>`_, 2012; Szekely and Rizzo, `Partial
-      distance correlation <https://arxiv.org/abs/1310.2926>`_, 2014 (U-centring).
+      Kornblith et al., 2019, section 3.
     """
-    k, l = _check_grams("hsic", k, l, debiased)
-    n = k.shape[0]
-    count = n * (n - 3) if debiased else (n - 1) ** 2
-    return jnp.sum(_center(k, debiased) * _center(l, debiased)) / count
+    kernel = lambda z: kernels.rbf_gram(z, fraction=fraction, sigma=sigma)
+    return _cka("rbf_cka", x, y, kernel, debiased=debiased)
 
 
-def _direction(k: jax.Array, debiased: bool) -> jax.Array:
-    # Scaled first, or the sums of the centring could overflow.
-    k = features.unit(_off_diagonal(k) if debiased else k)
-    centered = _center(k, debiased)
-    size, rounding = jnp.max(jnp.abs(k)), 16 * jnp.finfo(k.dtype).eps
-    defined = jnp.max(jnp.abs(centered)) > rounding * size
-    return jnp.where(defined, features.unit(centered), jnp.nan)
+def laplace_cka(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    fraction: float = 1.0,
+    sigma: float | None = None,
+    debiased: bool = True,
+) -> jax.Array:
+    r"""Compares features by CKA with the Laplace kernel. Group: `G_ReLU`, signs.
+
+    As `g_relu_cka` with `laplace_gram`, which is positive semi-definite, in place of
+    the max kernel: the same maps change nothing. Higher is closer.
+
+    Args:
+      x: `[N, ..., C]` features.
+      y: `[N, ..., C']` features on the same inputs, in the same order.
+      fraction: of the median distance of the normalised features, positive.
+      sigma: the width itself, positive, in place of a fraction; 1 in the paper.
+      debiased: as in `linear_cka`.
+
+    Returns:
+      `[]`, from -1 (biased: 0) to 1; 1 for features equal up to the group, nan where
+      undefined.
+
+    Raises:
+      ValueError: as in `rbf_cka`.
+
+    Example:
+      >>> x = jax.random.normal(jax.random.key(0), (32, 3))
+      >>> y = x[:, jnp.array([2, 0, 1])] * jnp.array([5.0, -1.0, 0.1])
+      >>> round(laplace_cka(x, y).item(), 4)
+      1.0
+
+    References:
+      Godfrey et al., 2022, equation 5.6.
+    """
+    kernel = lambda z: kernels.laplace_gram(
+        _unit_channels(z), fraction=fraction, sigma=sigma
+    )
+    return _cka("laplace_cka", x, y, kernel, debiased=debiased)
 
 
-def _center(k: jax.Array, debiased: bool) -> jax.Array:
-    if not debiased:
-        k = k - k.mean(axis=1, keepdims=True)
-        return k - k.mean(axis=0, keepdims=True)
-    n = k.shape[0]
-    k = _off_diagonal(k)
-    means = k.sum(axis=1, keepdims=True) / (n - 2)
-    return _off_diagonal(k - means - means.T + means.sum() / (n - 1))
+def median_cka(x: ArrayLike, y: ArrayLike) -> jax.Array:
+    r"""Compares features by debiased CKA with the median kernel. Group: `G_ReLU`.
+
+    As `g_relu_cka` with `median_gram` in place of the max kernel; signs pass too.
+
+    Args:
+      x: `[N, ..., C]` features, with N at least 4.
+      y: `[N, ..., C']` features on the same inputs, in the same order.
+
+    Returns:
+      `[]`, from -1 to 1; 1 for features equal up to the group, nan where undefined.
+
+    Raises:
+      ValueError: as in `g_relu_cka`.
+
+    Example:
+      >>> x = jax.random.normal(jax.random.key(0), (32, 4, 4, 3))
+      >>> y = x[..., jnp.array([2, 0, 1])] * jnp.array([5.0, 1.0, 0.1])
+      >>> round(median_cka(x, y).item(), 4)
+      1.0
+
+    References:
+      The estimator "median" of the authors' code for Godfrey et al., 2022.
+    """
+    return _cka("median_cka", x, y, lambda z: kernels.median_gram(_unit_channels(z)))
 
 
-def _off_diagonal(k: jax.Array) -> jax.Array:
-    return jnp.where(jnp.eye(k.shape[0], dtype=bool), 0, k)
+def _cka(
+    caller: str,
+    x: ArrayLike,
+    y: ArrayLike,
+    kernel: Callable[[jax.Array], jax.Array],
+    *,
+    debiased: bool | None = None,
+) -> jax.Array:
+    """Compares the Gram matrices of features; debiased where there is no choice."""
+    x, y = features.check(caller, x, y)
+    if debiased is None:
+        independence.check_samples(caller, x.shape[0], debiased=True, way_out="")
+    else:
+        independence.check_samples(caller, x.shape[0], debiased=debiased)
+    return cka_from_grams(kernel(x), kernel(y), debiased=debiased in (None, True))
 
 
-def _check_grams(
-    caller: str, k: ArrayLike, l: ArrayLike, debiased: bool
-) -> tuple[jax.Array, jax.Array]:
-    k, l = jnp.asarray(k), jnp.asarray(l)
-    if k.ndim != 2 or k.shape[0] != k.shape[1] or k.shape != l.shape:
-        raise ValueError(
-            f"{caller}: k and l must be square matrices of one size, got {k.shape} and "
-            f"{l.shape}; compute both from the same samples."
-        )
-    _check_samples(caller, k.shape[0], debiased=debiased)
-    dtype = jnp.promote_types(jnp.promote_types(k.dtype, l.dtype), jnp.float32)
-    return k.astype(dtype), l.astype(dtype)
-
-
-def _check_samples(
-    caller: str, n: int, *, debiased: bool, way_out: str = ", or pass debiased=False"
-) -> None:
-    least, divisor = (4, "n - 3") if debiased else (2, "n - 1")
-    if n < least:
-        raise ValueError(
-            f"{caller}: debiased={debiased} needs at least {least} samples, got {n} "
-            f"(the estimator divides by {divisor}); use more samples"
-            f"{way_out if debiased else ''}."
-        )
+def _unit_channels(x: jax.Array) -> jax.Array:
+    return features.unit_channels(x, center=True)

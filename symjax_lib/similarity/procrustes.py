@@ -4,36 +4,11 @@ Unequal shapes are matched as `features.match` says: pixels of the smaller map a
 repeated, and the narrower features get channels of zeros.
 """
 
-from typing import Generic, NamedTuple, TypeVar
-
-import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from symjax_lib import assignment, groups
-from symjax_lib.similarity import features
-
-Element = TypeVar("Element", groups.Permutation, groups.General)
-
-
-class ProcrustesResult(NamedTuple, Generic[Element]):
-    """How close two features are up to a group.
-
-    Attributes:
-      similarity: `[]`, from 0 to 1, higher is closer.
-      distance: `[]`, the residual left by the best element.
-      element: that element, on the larger width: `groups.act(element, y)` is closest to
-        x, both normalised.
-      dead_channels: `[2]`, how many channels of x and of y are zero everywhere (with
-        `center`, constant). Channels added by padding do not count.
-      live_similarity: `[]`, the similarity as it is without dead channels.
-    """
-
-    similarity: jax.Array
-    distance: jax.Array
-    element: Element
-    dead_channels: jax.Array
-    live_similarity: jax.Array
+from symjax_lib import groups
+from symjax_lib.similarity import alignment
+from symjax_lib.similarity.alignment import ProcrustesResult
 
 
 def g_relu_procrustes(
@@ -81,22 +56,8 @@ def g_relu_procrustes(
       Godfrey et al., `On the Symmetries of Deep Learning Models and their Internal
       Representations <https://arxiv.org/abs/2205.14258>`_, 2022, Definition 5.2.
     """
-    x, y = features.check("g_relu_procrustes", x, y)
-    widths = x.shape[-1], y.shape[-1]
-    x, y = features.match("g_relu_procrustes", x, y)
-    x, y = (features.flatten(features.unit_channels(z, center=center)) for z in (x, y))
-    score = _product(x.T, y)
-    element = groups.Permutation(assignment.hungarian(score))
-    # Not sqrt(2 C - 2 tr): in float32 it cancels, and equal inputs come out at 0.9998.
-    distance = jnp.linalg.norm(x - groups.act(element, y))
-    similarity = 1 - distance / (2 * jnp.sqrt(x.shape[-1]))
-    live = _live_channels(x, y)
-    return ProcrustesResult(
-        similarity=similarity,
-        distance=distance,
-        element=element,
-        dead_channels=jnp.array(widths) - live,
-        live_similarity=1 - distance / (2 * jnp.sqrt(live.max())),
+    return alignment.aligned(
+        "g_relu_procrustes", x, y, alignment.permutation, center=center, by_channel=True
     )
 
 
@@ -140,55 +101,93 @@ def orthogonal_procrustes(
       solution of the orthogonal Procrustes problem
       <https://doi.org/10.1007/BF02289451>`_, 1966.
     """
-    x, y = features.check("orthogonal_procrustes", x, y)
-    widths = x.shape[-1], y.shape[-1]
-    x, y = map(features.flatten, features.match("orthogonal_procrustes", x, y))
-    x, y = (features.centered(z) if center else z for z in (x, y))
-    live = _live_channels(x, y)
-    x, y = features.unit(x), features.unit(y)
-    matrix, distance = _align(x, y)
-    similarity = 1 - distance / 2
-    return ProcrustesResult(
-        similarity=similarity,
-        distance=distance,
-        element=groups.General(matrix),
-        dead_channels=jnp.array(widths) - live,
-        live_similarity=jnp.where(live.max() > 0, similarity, jnp.nan),
+    return alignment.aligned(
+        "orthogonal_procrustes",
+        x,
+        y,
+        alignment.rotation,
+        center=center,
+        by_channel=False,
     )
 
 
-@jax.jit
-def _align(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the orthogonal matrix that brings y closest to x, and what is left."""
-    # The product squares the condition number: in float32 one decomposition leaves
-    # equal inputs up to 3e-4 apart. In the bases it finds the product is graded, and
-    # there a decomposition of high relative accuracy gets the rest right.
-    u, v = _singular_bases(_product(x.T, y))
-    x, y = _product(x, u), _product(y, v.T)
-    fine_u, fine_v = _accurate_singular_bases(_product(x.T, y))
-    x, y = _product(x, fine_u), _product(y, fine_v.T)
-    matrix = _product(_product(u, fine_u), _product(fine_v, v))
-    # Not sqrt(2 - 2 nuclear norm): it cancels, as above.
-    return matrix, jnp.linalg.norm(x - y)
+def permutation_procrustes(
+    x: ArrayLike, y: ArrayLike, *, center: bool = False
+) -> ProcrustesResult[groups.Permutation]:
+    r"""Compares features up to the order of their channels. Group: permutations.
+
+    As `orthogonal_procrustes` with permutations in place of orthogonal matrices: one
+    common positive scale on either side changes nothing, scalings of single channels
+    do. For activations without scalings, such as GELU. Higher is closer.
+
+    Args:
+      x: `[N, ..., C]` features.
+      y: `[N, ..., C']` features on the same inputs, in the same order. Width and
+        resolution may differ.
+      center: subtract from every channel its mean over all observations first.
+
+    Returns:
+      `distance` is in units of the features' norm; `element` is a `Permutation`.
+
+    Raises:
+      ValueError: as in `g_relu_procrustes`.
+
+    Example:
+      >>> x = jax.random.normal(jax.random.key(0), (32, 3))
+      >>> out = permutation_procrustes(x, 7 * x[:, jnp.array([2, 0, 1])])
+      >>> out.element.indices.tolist(), round(out.similarity.item(), 4)
+      ([1, 2, 0], 1.0)
+
+    References:
+      Williams et al., `Generalized Shape Metrics on Neural Representations
+      <https://arxiv.org/abs/2110.14739>`_, 2021.
+    """
+    return alignment.aligned(
+        "permutation_procrustes",
+        x,
+        y,
+        alignment.permutation,
+        center=center,
+        by_channel=False,
+    )
 
 
-def _singular_bases(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    u, _, v = jnp.linalg.svd(a)
-    return u, v
+def signed_permutation_procrustes(
+    x: ArrayLike, y: ArrayLike, *, center: bool = False
+) -> ProcrustesResult[groups.Monomial]:
+    r"""Compares features up to order and signs of their channels. Group: those.
 
+    As `permutation_procrustes`, where each channel may change its sign as well. For odd
+    activations, such as tanh. Higher is closer.
 
-def _accurate_singular_bases(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    def by_qr(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-        u, _, v = jax.lax.linalg.svd(a, algorithm=jax.lax.linalg.SvdAlgorithm.QR)
-        return u, v
+    Args:
+      x: `[N, ..., C]` features.
+      y: `[N, ..., C']` features on the same inputs, in the same order. Width and
+        resolution may differ.
+      center: subtract from every channel its mean over all observations first.
 
-    # TPUs have one algorithm only.
-    return jax.lax.platform_dependent(a, tpu=_singular_bases, default=by_qr)
+    Returns:
+      `distance` is in units of the features' norm; `element` is a `Monomial` whose
+      scale is 1 or -1.
 
+    Raises:
+      ValueError: as in `g_relu_procrustes`.
 
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision="highest")
+    Example:
+      >>> x = jax.random.normal(jax.random.key(0), (32, 3))
+      >>> y = x[:, jnp.array([2, 0, 1])] * jnp.array([1.0, -1.0, 1.0])
+      >>> out = signed_permutation_procrustes(x, y)
+      >>> out.element.scale.tolist(), round(out.similarity.item(), 4)
+      ([1.0, -1.0, 1.0], 1.0)
 
-
-def _live_channels(x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.array([jnp.any(z != 0, axis=0).sum() for z in (x, y)])
+    References:
+      Williams et al., 2021; the best assignment of absolute values.
+    """
+    return alignment.aligned(
+        "signed_permutation_procrustes",
+        x,
+        y,
+        alignment.signed_permutation,
+        center=center,
+        by_channel=False,
+    )
