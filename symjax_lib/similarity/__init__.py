@@ -13,7 +13,10 @@ from symjax_lib.similarity.cka import (
     median_cka as median_cka,
     rbf_cka as rbf_cka,
 )
-from symjax_lib.similarity.features import unit_channels as unit_channels
+from symjax_lib.similarity.features import (
+    POLICIES as POLICIES,
+    unit_channels as unit_channels,
+)
 from symjax_lib.similarity.independence import (
     cka_from_grams as cka_from_grams,
     hsic as hsic,

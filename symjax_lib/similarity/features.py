@@ -4,6 +4,9 @@ Features are `[N, ..., C]`: samples, space (any number of axes, or none), channe
 Groups act on the channels only; a sample at a place in space is one observation.
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
@@ -148,3 +151,20 @@ def _grow(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     for axis in range(1, x.ndim - 1):
         x = jnp.repeat(x, shape[axis] // x.shape[axis], axis)
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, shape[-1] - x.shape[-1])])
+
+
+POLICIES: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
+    {
+        "channels": lambda x: x,
+        "flatten": lambda x: x.reshape(x.shape[0], -1),
+        "average": lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))),
+        "positions": flatten,
+    }
+)
+"""What becomes of space before features `[N, ..., C]` are compared.
+
+"channels" keeps it, as in the paper: groups act on channels, and kernels of samples
+sum over positions. "flatten" makes every channel at every position a channel of its
+own, `[N, P C]`, "average" takes the mean over positions, `[N, C]`, and "positions"
+makes every position of every sample a sample of its own, `[N P, C]`.
+"""

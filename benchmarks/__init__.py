@@ -1,0 +1,1 @@
+"""Ratios against other implementations, and the whole of the paper's comparison."""
