@@ -41,7 +41,7 @@ def batches(*sizes):
     return [np.arange(*stops[i : i + 2]) for i in range(len(sizes))]
 
 
-RAGGED = batches(12, 12, 0, 12, 1)
+RAGGED = batches(12, 12, 12, 1)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])
@@ -209,15 +209,17 @@ def test_what_is_refused():
             compare(reading, RAGGED, **options)
     with pytest.raises(ValueError, match="at least 4 samples"):
         compare(reading, batches(3))
-    with pytest.raises(ValueError, match="no samples"):
-        compare(reading, batches(0))
+    with pytest.raises(ValueError, match="batch 1 is empty"):
+        compare(reading, batches(5, 0))
+    with pytest.raises(ValueError, match="no batches"):
+        compare(reading, [])
     with pytest.raises(ValueError, match="no networks"):
         compare([], RAGGED)
     with pytest.raises(ValueError, match="different layers"):
         compare([reading[0], lambda rows: reading[1](rows[1:])], RAGGED)
     broken = networks()
     broken[1]["late"][25, 0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match="layer 'late' of network 1 in batch 3"):
+    with pytest.raises(ValueError, match="layer 'late' of network 1 in batch 2"):
         compare(readers(broken), RAGGED)
     odd = networks()
     odd[1]["late"] = np.ones((SAMPLES, 3, 3, 2), np.float32)

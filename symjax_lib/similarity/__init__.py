@@ -32,6 +32,7 @@ from symjax_lib.similarity.kernels import (
     median_gram as median_gram,
     rbf_gram as rbf_gram,
 )
+from symjax_lib.similarity.minibatch import MinibatchCKA as MinibatchCKA
 from symjax_lib.similarity.procrustes import (
     g_relu_procrustes as g_relu_procrustes,
     orthogonal_procrustes as orthogonal_procrustes,

@@ -1,4 +1,4 @@
-r"""Debiased CKA from the Gram matrices of batches: none is ever larger than a batch."""
+"""Debiased CKA from the Gram matrices of batches, in memory that does not grow."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -41,26 +41,24 @@ def cka(
     Gram matrices are zero up to rounding (constant features) the result is nan.
 
     Batches of fewer than 4 samples are merged with what follows, the last with the one
-    before. At most two batches are in memory, and three numbers stay of each.
-
+    before. Of each three numbers stay; features of no more than a few are in memory.
     The standard error, of the jackknife that leaves out one batch (of unequal sizes),
     assumes independent samples: shuffle them. It is rough with few batches.
 
     Args:
       batches: pairs of features `[B, ..., C]` and `[B, ..., C']` on the same inputs, of
         any sizes B but 0. They are read once.
-      kernel: from features `[B, ..., C]` to their Gram matrix `[B, B]`, symmetric, such
-        as `linear_gram`; compiled for every shape. One that normalises inside a batch
-        (`unit_channels`, a median width) changes what is estimated: scale channels by
-        statistics fixed beforehand, and pass `sigma`.
+      kernel: from features to their Gram matrix `[B, B]`, such as `linear_gram`. One
+        that normalises inside a batch (`unit_channels`, a median width) changes what is
+        estimated: scale channels by statistics fixed beforehand, and pass `sigma`.
 
     Returns:
       A `MinibatchCKA`.
 
     Raises:
-      ValueError: there are fewer than 4 samples in all; a batch, which is named, is
-        empty, not finite, of unequal numbers of samples, or of other shapes than the
-        first; or the kernel returns another shape.
+      ValueError: fewer than 4 samples in all; a batch, which is named, empty, not
+        finite, of unequal numbers of samples, or of other shapes than the first; or a
+        kernel that returns another shape.
 
     Example:
       >>> from symjax_lib.similarity import linear_gram
@@ -70,13 +68,12 @@ def cka(
       (1.0, 10, 320)
 
     References:
-      Nguyen et al., `Do Wide and Deep Networks Learn the Same Things?
-      <https://arxiv.org/abs/2010.15327>`_, 2021; Song et al., 2012, as in `hsic`;
-      Busing et al., Delete-m Jackknife for Unequal m, 1999.
+      Nguyen et al., 2021 and Song et al., 2012, as in `linear_cka` and `hsic`; Busing
+      et al., Delete-m Jackknife for Unequal m, 1999.
     """
-    gram = jax.jit(kernel)
-    rows, sizes = [], []
-    for x, y in _merged(batches):
+    gram, rows, sizes = jax.jit(kernel), [], []
+    for parts in _merged(batches):
+        x, y = map(jnp.concatenate, zip(*parts, strict=True))
         k, l = gram(x), gram(y)
         if not k.shape == l.shape == 2 * x.shape[:1]:
             raise ValueError(
@@ -87,22 +84,21 @@ def cka(
             rows.append(np.asarray(_hsics(k, l)))
         sizes.append(x.shape[0])
     counts = np.array(sizes)
-    similarity, error = _jackknife(counts[:, None] * np.stack(rows), counts)
-    found = similarity, error, len(counts), counts.sum()
-    return MinibatchCKA(*map(np.asarray, found))
+    value, error = _jackknife(counts[:, None] * np.stack(rows), counts)
+    return MinibatchCKA(*map(np.asarray, (value, error, len(rows), counts.sum())))
 
 
-def _merged(batches: Iterable) -> Iterator[tuple[jax.Array, jax.Array]]:
+def _merged(batches: Iterable) -> Iterator[list[tuple[jax.Array, jax.Array]]]:
     held, short = [], []
     for batch in _checked(batches):
         short.append(batch)
-        if _samples(short) >= 4:
+        if sum(len(x) for x, _ in short) >= 4:
             if held:
-                yield _concatenate(held)
+                yield held
             held, short = short, []
-    n = _samples(held + short)
+    n = sum(len(x) for x, _ in held + short)
     independence.check_samples("minibatch.cka", n, debiased=True, way_out="")
-    yield _concatenate(held + short)
+    yield held + short
 
 
 def _checked(batches: Iterable) -> Iterator[tuple[jax.Array, jax.Array]]:
@@ -114,19 +110,9 @@ def _checked(batches: Iterable) -> Iterator[tuple[jax.Array, jax.Array]]:
         first = first or shapes
         if shapes != first:
             raise ValueError(
-                f"{caller}: one sample of x and y has shapes {shapes}, in batch 0 "
-                f"{first}; all batches must be features of the same two layers."
+                f"{caller}: samples have shapes {shapes}, those of batch 0 {first}."
             )
         yield x, y
-
-
-def _samples(parts: list[tuple[jax.Array, jax.Array]]) -> int:
-    return sum(x.shape[0] for x, _ in parts)
-
-
-def _concatenate(parts: list) -> tuple[jax.Array, jax.Array]:
-    x, y = (jnp.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return x, y
 
 
 @jax.jit
@@ -144,8 +130,8 @@ def _without_rounding(k: jax.Array) -> jax.Array:
 
 
 def _jackknife(rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    whole, batches = _ratio(rows.sum(axis=0)), len(rows)
-    if batches == 1:
+    whole = _ratio(rows.sum(axis=0))
+    if len(rows) == 1:
         return whole, np.array(np.nan)
     # Sums before and after each batch: the whole minus one could cancel.
     padded = np.pad(rows, ((1, 1), (0, 0)))
@@ -153,7 +139,7 @@ def _jackknife(rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nda
     without = _ratio(before[:-2] + after[2:])
     inverse = counts.sum() / counts
     pseudo = inverse * whole - (inverse - 1) * without
-    center = batches * whole - ((1 - 1 / inverse) * without).sum()
+    center = len(rows) * whole - ((1 - 1 / inverse) * without).sum()
     return whole, np.sqrt(np.mean((pseudo - center) ** 2 / (inverse - 1)))
 
 

@@ -65,8 +65,8 @@ def compare(
 
     Args:
       networks: readers, such as `Taps(fn, variables)`.
-      batches: inputs, of any sizes, in one order that may be read several times. Empty
-        ones are passed over.
+      batches: inputs, in an order that may be read several times; some hundred samples
+        in each are best, for they are the columns of a tile.
       measures: some of `MEASURES`.
       policy: one of `similarity.POLICIES`, what becomes of space; recorded. With
         "positions" only Procrustes and plain linear CKA are possible.
@@ -76,7 +76,7 @@ def compare(
       sigma: the width itself.
       memory: GiB for features and tiles; more of it saves passes. What one batch needs
         in the networks comes on top.
-      tile: samples on each side of a tile.
+      tile: samples in the rows of a tile, at least.
       progress: called with what is being done.
 
     Returns:

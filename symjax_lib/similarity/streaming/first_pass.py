@@ -60,7 +60,7 @@ def run(
       progress: called with what is being done.
 
     Raises:
-      ValueError: as `reading.read`, there are no samples, or resolutions do not match.
+      ValueError: as `reading.read`, there are no batches, or resolutions do not match.
     """
     known: list[dict[str, Channels]] = [{} for _ in networks]
     crosses: dict[tuple[Layer, Layer], np.ndarray] = {}
@@ -70,15 +70,13 @@ def run(
         progress(f"batch {index + 1} of {len(batches)}")
         values = reading.read(networks, index, batch, policy)
         counts.append(len(next(iter(values[0].values()))))
-        if not counts[-1]:
-            continue
         for s, found in enumerate(values):
             for name, x in found.items():
                 known[s][name] = channels.channels(x, known[s].get(name))
         wanted = wanted or _wanted(values, pairs, lengths)
         _add_products(crosses, values, known, wanted, lengths)
-    if not sum(counts):
-        raise ValueError("compare: the batches hold no samples; give at least one.")
+    if not counts:
+        raise ValueError("compare: there are no batches; give at least one.")
     return FirstPass(tuple(counts), tuple(known), crosses)
 
 

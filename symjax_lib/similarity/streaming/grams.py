@@ -11,11 +11,16 @@ from symjax_lib.similarity.streaming import reading, sums, tiles
 from symjax_lib.similarity.streaming.first_pass import FirstPass
 
 Blocks = dict[str, tiles.Block]
-"""The samples of one block in all layers of one network."""
+"""Some samples in all layers of one network."""
+
+Span = tuple[int, int]
+"""First batch of a block, and the first after it."""
 
 
 class Source(NamedTuple):
-    """Features that can be computed again, block by block.
+    """Features that can be computed again, batch by batch.
+
+    A batch is the columns of a tile, a block of several batches its rows.
 
     Attributes:
       networks: readers.
@@ -31,28 +36,36 @@ class Source(NamedTuple):
     first: FirstPass
     spans: tuple[tuple[int, int], ...]
 
-    def samples(self, block: int) -> slice:
-        """Returns which samples a block has."""
-        start, stop = self.spans[block]
+    def samples(self, start: int, stop: int) -> slice:
+        """Returns which samples some batches have."""
         before = sum(self.first.counts[:start])
         return slice(before, before + sum(self.first.counts[start:stop]))
 
-    def block(self, network: int, block: int) -> Blocks:
-        """Computes the features of a block in all layers of a network.
+    def batch(self, network: int, index: int) -> Blocks:
+        """Computes the features of a batch in all layers of a network.
 
         Args:
           network: its number.
-          block: its number.
+          index: of the batch.
         """
-        known, parts = self.first.channels[network], []
-        for index in range(*self.spans[block]):
-            if not self.first.counts[index]:
-                continue
-            (found,) = reading.read(
-                [self.networks[network]], index, self.batches[index], self.policy
-            )
-            parts.append({n: tiles.block(x, known[n]) for n, x in found.items()})
-        return {name: _joined([part[name] for part in parts]) for name in known}
+        known = self.first.channels[network]
+        (found,) = reading.read(
+            [self.networks[network]], index, self.batches[index], self.policy
+        )
+        return {name: tiles.block(x, known[name]) for name, x in found.items()}
+
+    def block(self, network: int, span: tuple[int, int]) -> Blocks:
+        """Computes the features of some batches in all layers of a network.
+
+        Args:
+          network: its number.
+          span: of the batches.
+        """
+        parts = [self.batch(network, index) for index in range(*span)]
+        # One layer after the other, so that only one is there twice.
+        return {
+            name: _joined([part.pop(name) for part in parts]) for name in [*parts[0]]
+        }
 
 
 def _joined(parts: list[tiles.Block]) -> tiles.Block:
@@ -69,11 +82,18 @@ def source(
     *,
     tile: int,
 ) -> Source:
-    """Groups batches into blocks of at least `tile` samples, but for the last."""
+    """Groups batches into blocks of at least `tile` samples, but for the last.
+
+    Args:
+      networks: readers.
+      batches: inputs.
+      policy: what becomes of space.
+      first: what the first pass found.
+      tile: samples.
+    """
     spans, start = [], 0
     for stop in range(1, len(batches) + 1):
-        rest = sum(first.counts[stop:])
-        if sum(first.counts[start:stop]) >= tile and rest or stop == len(batches):
+        if sum(first.counts[start:stop]) >= tile or stop == len(batches):
             spans.append((start, stop))
             start = stop
     return Source(networks, batches, policy, first, tuple(spans))
@@ -93,7 +113,7 @@ def widths(
     found = {}
     for s, known in enumerate(source.first.channels):
         needed = sigma is None and {"rbf", "laplace"} & {*kernels}
-        first = source.block(s, 0) if needed else {}
+        first = source.block(s, source.spans[0]) if needed else {}
         for name, channels in known.items():
             if needed:
                 medians = tiles.median_distances(first[name], kernels)
@@ -128,58 +148,68 @@ def hsic_sums(
     layers, n = source.first.layers(), source.first.samples
     found = {kernel: sums.zeros(len(layers), n) for kernel in kernels}
     for strip in _strips(source, len(kernels), memory):
-        held: dict[tuple[int, int], list[jax.Array]] = {}
+        held: dict[tuple[Span, int], list[jax.Array]] = {}
         for s in range(len(source.networks)):
-            progress(f"rows {strip.start + 1}-{strip.stop} of {len(source.spans)}")
+            progress(
+                f"network {s + 1}, rows of batches {strip[0][0]} to {strip[-1][1]}"
+            )
             for place, tile in _tiles(source, s, strip, kernels, widths):
                 held.setdefault(place, []).append(tile)
-        for (i, j), parts in held.items():
+        for (span, j), parts in held.items():
+            rows, columns = source.samples(*span), source.samples(j, j + 1)
             for k, kernel in enumerate(kernels):
                 stacked = jnp.concatenate([part[:, k] for part in parts])
-                where = source.samples(i), source.samples(j)
-                sums.add(found[kernel], stacked, *where)
+                sums.add(found[kernel], stacked, rows, columns)
     return found
 
 
 def _tiles(
     source: Source,
     s: int,
-    strip: range,
+    strip: Sequence[Span],
     kernels: tuple[str, ...],
     widths: dict[tuple[int, str], tiles.Widths],
-) -> Iterator[tuple[tuple[int, int], jax.Array]]:
+) -> Iterator[tuple[tuple[Span, int], jax.Array]]:
     """Yields `[L, K, B, B']` of one network, on and below the diagonal."""
-    rows = {i: source.block(s, i) for i in strip}
-    for j in range(strip.stop):
-        columns = rows[j] if j in rows else source.block(s, j)
-        for i in strip:
-            if i < j:
+    rows = {span: source.block(s, span) for span in strip}
+    for j in range(strip[-1][1]):
+        columns = _held(source, rows, j) or source.batch(s, j)
+        for span in strip:
+            if j >= span[1]:
                 continue
             layers = [
-                tiles.tile(rows[i][name], columns[name], kernels=kernels, widths=width)
-                for name in columns
-                if (width := widths[s, name])
+                tiles.tile(here, columns[name], kernels=kernels, widths=widths[s, name])
+                for name, here in rows[span].items()
             ]
             # Waiting bounds the memory of what would be computed ahead.
-            yield (i, j), jax.block_until_ready(jnp.stack(layers))
+            yield (span, j), jax.block_until_ready(jnp.stack(layers))
 
 
-def _strips(source: Source, kernels: int, memory: float) -> Iterator[range]:
-    """Yields rows of blocks whose features and tiles fit into the memory."""
+def _held(source: Source, rows: dict[Span, Blocks], j: int) -> Blocks | None:
+    for span, blocks in rows.items():
+        if span[0] <= j < span[1]:
+            start = source.samples(*span).start
+            where = source.samples(j, j + 1)
+            part = slice(where.start - start, where.stop - start)
+            return {n: b._replace(values=b.values[:, part]) for n, b in blocks.items()}
+    return None
+
+
+def _strips(source: Source, kernels: int, memory: float) -> Iterator[tuple[Span, ...]]:
+    """Yields blocks whose features and tiles fit into the memory together."""
     first = source.first
-    features = [
-        sum(
-            4 * known.observations // first.samples * len(known.sum) for known in layers
+    features = (
+        max(
+            sum(4 * known.observations * len(known.sum) for known in layers.values())
+            for layers in first.channels
         )
-        for layers in (found.values() for found in first.channels)
-    ]
-    blocks = len(source.spans)
-    samples = max(
-        source.samples(b).stop - source.samples(b).start for b in range(blocks)
+        / first.samples
     )
     tiles_of_row = 4 * kernels * len(first.layers()) * first.samples
-    # The columns, and the same before they are normalised and joined.
-    room = memory - 2 * samples * max(features)
-    rows = max(1, int(room // (samples * (max(features) + tiles_of_row))))
-    for start in range(0, blocks, rows):
-        yield range(start, min(start + rows, blocks))
+    columns = max(first.counts)
+    block = max(sum(first.counts[slice(*span)]) for span in source.spans)
+    # The columns are there twice: as the network gives them, and normalised.
+    room = memory - 2 * columns * features
+    blocks = max(1, int(room // (block * (features + tiles_of_row))))
+    for start in range(0, len(source.spans), blocks):
+        yield source.spans[start : start + blocks]

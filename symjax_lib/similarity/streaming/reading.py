@@ -54,11 +54,11 @@ def read(
       networks: any.
       index: of the batch, to name it in an error.
       batch: inputs.
-      policy: one of `features.POLICIES`; an empty batch stays as it is.
+      policy: one of `features.POLICIES`.
 
     Raises:
-      ValueError: features are not `[B, ..., C]` or not finite, or numbers of samples
-        differ.
+      ValueError: features are not `[B, ..., C]` or not finite, numbers of samples
+        differ, or there are none.
     """
     values = [_read(network, s, index, batch) for s, network in enumerate(networks)]
     counts = {len(x) for found in values for x in found.values()}
@@ -68,7 +68,7 @@ def read(
             "every layer of every network must have a feature of each input."
         )
     if counts == {0}:
-        return values
+        raise ValueError(f"compare: batch {index} is empty; leave it out.")
     act = features.POLICIES[policy]
     return [{name: act(x) for name, x in found.items()} for found in values]
 

@@ -33,37 +33,40 @@ def zeros(matrices: int, samples: int) -> Sums:
 
 
 def add(sums: Sums, tiles: jax.Array, rows: slice, columns: slice) -> None:
-    """Adds a tile of the lower half, and its mirror image, in place.
+    """Adds the part of a tile below the diagonal, its mirror image, and the diagonal.
 
     Args:
       sums: changed.
       tiles: `[M, B, B']`.
       rows: which samples the tile's rows are.
-      columns: likewise; equal to `rows` on the diagonal, else all before them.
+      columns: likewise; all before the rows, or some of them.
     """
-    diagonal = rows == columns
+    offset = columns.start - rows.start
     with jax.enable_x64(True):
-        products, by_row, by_column, here = map(np.asarray, _sums(tiles, diagonal))
-    sums.products[...] += products if diagonal else 2 * products
+        parts = _sums(tiles, offset) if offset >= 0 else _sums_of_all(tiles)
+        products, by_row, by_column, diagonal = map(np.asarray, parts)
+    sums.products[...] += 2 * products
     sums.rows[:, rows] += by_row
-    if diagonal:
-        sums.diagonals[:, rows] = here
-    else:
-        sums.rows[:, columns] += by_column
+    sums.rows[:, columns] += by_column
+    sums.diagonals[:, columns] += diagonal
 
 
-def _tile_sums(tiles: jax.Array, diagonal: bool) -> tuple[jax.Array, ...]:
+@jax.jit
+def _sums(tiles: jax.Array, offset: int) -> tuple[jax.Array, ...]:
+    """Returns the sums of a tile whose columns are rows from `offset` on."""
+    row = jnp.arange(tiles.shape[1])[:, None]
+    column = jnp.arange(tiles.shape[2]) + offset
+    diagonal = jnp.where(row == column, tiles, 0).astype(jnp.float64).sum(axis=1)
+    products, by_row, by_column, _ = _sums_of_all(jnp.where(row > column, tiles, 0))
+    return products, by_row, by_column, diagonal
+
+
+@jax.jit
+def _sums_of_all(tiles: jax.Array) -> tuple[jax.Array, ...]:
     tiles = tiles.astype(jnp.float64)
-    here = jnp.zeros(())
-    if diagonal:
-        here = jnp.diagonal(tiles, axis1=1, axis2=2)
-        tiles = jnp.where(jnp.eye(tiles.shape[1], dtype=bool), 0, tiles)
     flat = tiles.reshape(len(tiles), -1)
     products = jnp.matmul(flat, flat.T, precision="highest")
-    return products, tiles.sum(axis=2), tiles.sum(axis=1), here
-
-
-_sums = jax.jit(_tile_sums, static_argnums=1)
+    return products, tiles.sum(axis=2), tiles.sum(axis=1), jnp.zeros(())
 
 
 def cka(sums: Sums, *, debiased: bool) -> np.ndarray:
