@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN ?= runs/quickstart
 
-.PHONY: help quickstart test test-slow lint format types clean
+.PHONY: help quickstart test test-slow bench lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +27,9 @@ test: lint types  ## lint, types, unit tests, doctests and notebooks
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
+
+bench: $(STAMP)  ## the table of ratios to PyTorch; TORCH=python of an environment with torch
+	$(BIN)/python -m benchmarks $(if $(TORCH),--torch $(TORCH))
 
 lint: $(STAMP)  ## ruff, style and format
 	$(BIN)/ruff check .

@@ -1,4 +1,7 @@
-"""Measures a zoo: `python -m analysis EXPERIMENT --run RUN [--out DIR]`."""
+"""Measures a zoo: `python -m analysis EXPERIMENT --run RUN [--out DIR]`.
+
+Or networks of others: `python -m analysis EXPERIMENT --networks a.npz b.npz --out DIR`.
+"""
 
 import dataclasses
 import sys
@@ -6,13 +9,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import tyro
 from tqdm import tqdm
 
-from analysis import experiments, output, report, subject
+from analysis import experiments, networks, output, report, subject
 from analysis.tables import to_text
 from train import folder
 from train.configs import UserError
@@ -23,11 +26,26 @@ class Arguments:
     """What to measure, on which run, and where to put it."""
 
     experiment: tyro.conf.Positional[
-        Literal["report", "accuracy", "certificate", "procrustes", "cka", "stitching"]
+        Literal[
+            "report",
+            "accuracy",
+            "certificate",
+            "procrustes",
+            "cka",
+            "stitching",
+            "similarity",
+            "specificity",
+            "sensitivity",
+        ]
     ]
-    """`report` is all of them on one page."""
-    run: Path
+    """`report` is the first five on one page. The last three compare by all measures,
+    and take `--networks` as well."""
+    run: Path | None = None
     """Folder of a run of `python -m train`."""
+    networks: tuple[Path, ...] = ()
+    """Files of weights in PyTorch's names, in place of a run."""
+    model: str = "tiny10"
+    """What `--networks` are weights of."""
     out: Path | None = None
     """Folder to write; by default a folder of the run, named as the experiment."""
     data_dir: Path | None = None
@@ -52,34 +70,57 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
 
 def main(args: Arguments) -> None:
     """Measures and writes, or says that it is done, and prints the main numbers."""
-    if not (args.run / "config.json").exists():
-        raise UserError(
-            f"analysis: {args.run} holds no run; make one by `python -m train "
-            f"digits_quick --out {args.run}`."
-        )
-    out = args.out or args.run / args.experiment
+    out = _check(args)
     made_of = _made_of(args)
     reused = output.is_complete(out, made_of)
     if not reused:
-        loaded = subject.load(
-            args.run,
-            data_dir=args.data_dir,
-            images=args.images,
-            pairs=args.pairs,
-            seed=args.seed,
-        )
-        output.write(out, made_of, _measure(args, loaded, made_of))
+        output.write(out, made_of, _measure(args, _load(args), made_of))
     page = out / ("index.html" if args.experiment == "report" else "table.txt")
     print((out / "table.txt").read_text(), end="")
     print(f"{page}{' is complete, reusing it' if reused else ''}")
 
 
+def _check(args: Arguments) -> Path:
+    """Returns the folder to write, or says what the arguments lack."""
+    if (args.run is None) == (not args.networks):
+        raise UserError("analysis: name either a --run or some --networks.")
+    if args.run is None:
+        if args.experiment not in experiments.COMPARED:
+            raise UserError(
+                f"analysis: {args.experiment} needs a --run; --networks can be "
+                f"compared by {', '.join(experiments.COMPARED)}."
+            )
+        if args.out is None:
+            raise UserError("analysis: with --networks, name a folder with --out.")
+        return args.out
+    if not (args.run / "config.json").exists():
+        raise UserError(
+            f"analysis: {args.run} holds no run; make one by `python -m train "
+            f"digits_quick --out {args.run}`."
+        )
+    return args.out or args.run / args.experiment
+
+
+def _load(args: Arguments) -> networks.Compared:
+    if args.run is None:
+        return networks.load(
+            args.networks, model=args.model, data_dir=args.data_dir, images=args.images
+        )
+    return subject.load(
+        args.run,
+        data_dir=args.data_dir,
+        images=args.images,
+        pairs=args.pairs,
+        seed=args.seed,
+    )
+
+
 def _measure(
-    args: Arguments, loaded: subject.Subject, made_of: dict[str, Any]
+    args: Arguments, loaded: networks.Compared, made_of: dict[str, Any]
 ) -> Iterator[dict[str, str]]:
     """Yields the files to write, by name, as they are finished."""
     whole = args.experiment == "report"
-    names = list(experiments.EXPERIMENTS) if whole else [args.experiment]
+    names = list(experiments.OF_RUNS) if whole else [args.experiment]
     results = {}
     with tqdm(names, unit="experiment") as bar:
         for name in bar:
@@ -94,7 +135,7 @@ def _measure(
     if whole:
         table = to_text(report.main_table(results))
         yield {
-            "index.html": report.page(loaded, results, made_of),
+            "index.html": report.page(cast(subject.Subject, loaded), results, made_of),
             "table.txt": table + "\nmean ± standard deviation over pairs of networks\n",
         }
     else:
@@ -105,10 +146,15 @@ def _measure(
 
 
 def _made_of(args: Arguments) -> dict[str, Any]:
+    if args.run is None:
+        run, of = f"{len(args.networks)} {args.model}", output.hash_of(args.networks)
+    else:
+        run = f"the run created {folder.read_manifest(args.run)['created']}"
+        of = output.hash_of_run(args.run)
     return {
         "experiment": args.experiment,
-        "run": f"the run created {folder.read_manifest(args.run)['created']}",
-        "networks": output.hash_of_run(args.run),
+        "run": run,
+        "networks": of,
         "most images": args.images,
         "most pairs": args.pairs,
         "stitch epochs": args.stitch_epochs,

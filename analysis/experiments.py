@@ -2,22 +2,42 @@
 
 import io
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from analysis import accuracy, certificate, cka, procrustes, stitching
+from analysis import (
+    accuracy,
+    all_measures,
+    certificate,
+    cka,
+    procrustes,
+    sensitivity,
+    specificity,
+    stitching,
+)
+from analysis.networks import Compared
 from analysis.subject import Subject
 from analysis.tables import Rows, to_csv
 
-EXPERIMENTS: dict[str, Any] = {
+OF_RUNS: dict[str, Any] = {
     "accuracy": accuracy,
     "certificate": certificate,
     "procrustes": procrustes,
     "cka": cka,
     "stitching": stitching,
 }
+"""What a report has; needs a run."""
+
+COMPARED: dict[str, Any] = {
+    "similarity": all_measures,
+    "specificity": specificity,
+    "sensitivity": sensitivity,
+}
+"""What any networks can be asked, by all measures."""
+
+EXPERIMENTS: dict[str, Any] = {**OF_RUNS, **COMPARED}
 """Modules with TITLE, `compute`, `summary`, `tables`, `plot` and `caption`."""
 
 
@@ -45,7 +65,7 @@ class Result(NamedTuple):
 
 def run(
     name: str,
-    subject: Subject,
+    subject: Compared,
     *,
     stitch_epochs: int = stitching.EPOCHS,
     stitch_learning_rate: float | None = None,
@@ -67,11 +87,13 @@ def run(
     module = EXPERIMENTS[name]
     if name == "stitching":
         record = stitching.compute(
-            subject,
+            cast(Subject, subject),
             epochs=stitch_epochs,
             learning_rate=stitch_learning_rate,
             progress=progress,
         )
+    elif name in COMPARED:
+        record = module.compute(subject, progress)
     else:
         record = module.compute(subject)
     return Result(

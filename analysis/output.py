@@ -25,6 +25,24 @@ def hash_of_run(run: Path) -> str:
     return _hash([run / "config.json", *networks], run)
 
 
+def hash_of(files: Sequence[Path]) -> str:
+    """Returns a hash of the contents of files, in their order.
+
+    Args:
+      files: any that can be read.
+
+    Raises:
+      UserError: one of them cannot.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"analysis: {path} was not read: {error}") from error
+    return digest.hexdigest()[:16]
+
+
 def hash_of_code() -> str:
     """Returns a hash of the sources that the numbers come from."""
     packages = [Path(package.__path__[0]) for package in (analysis, symjax_lib, train)]

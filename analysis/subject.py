@@ -2,7 +2,7 @@
 
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,7 @@ def load(
         zoo=result,
         seeds=seeds,
         networks=networks,
-        layers=_layers(result, networks[0], test.images[:1]),
+        layers=layers_of(networks[0], result.model, test.images[:1]),
         train=take(dataset.train_images[rest], dataset.train_labels[rest]),
         test=test,
         measured=Images(test.images[:images], test.labels[:images]),
@@ -151,12 +151,19 @@ def _unstack(result: zoo.Zoo, variables, indices) -> tuple[stitching.Network, ..
     return tuple(stitching.from_linen(result.model, one(i)) for i in indices)
 
 
-def _layers(
-    result: zoo.Zoo, network: stitching.Network, image: jax.Array
+def layers_of(
+    network: stitching.Network, model: Any, image: jax.Array
 ) -> tuple[Layer, ...]:
+    """Returns the layers of a network.
+
+    Args:
+      network: of the model.
+      model: has `tap_names` and `paper_names`.
+      image: `[1, ...]`.
+    """
     taps = jax.eval_shape(tracing.taps(network.predict), network.variables, image)[1]
-    paper = result.model.paper_names
+    paper = model.paper_names
     return tuple(
         Layer(name, paper.get(name, ""), taps[name].shape[-1])
-        for name in result.model.tap_names
+        for name in model.tap_names
     )

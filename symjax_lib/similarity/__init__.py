@@ -33,6 +33,7 @@ from symjax_lib.similarity.kernels import (
     rbf_gram as rbf_gram,
 )
 from symjax_lib.similarity.minibatch import MinibatchCKA as MinibatchCKA
+from symjax_lib.similarity.pairwise import all_pairs as all_pairs
 from symjax_lib.similarity.procrustes import (
     g_relu_procrustes as g_relu_procrustes,
     orthogonal_procrustes as orthogonal_procrustes,

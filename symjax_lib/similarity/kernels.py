@@ -188,12 +188,33 @@ def _squared_distances(x: jax.Array) -> jax.Array:
 
 @jax.jit
 def _max_gram(x: jax.Array) -> jax.Array:
-    x = jnp.moveaxis(x.reshape(x.shape[0], -1, x.shape[-1]), -1, 0)
+    n = x.shape[0]
+    x = jnp.moveaxis(x.reshape(n, -1, x.shape[-1]), -1, 0)
     if x.shape[-1] == 1:  # without space there is no sum, so no matrix product
         return _max_of_outer_products(x[..., 0])
+    # Rows by rows up to the diagonal, so that half is computed and stays in the cache.
+    lower = [
+        jnp.pad(_max_of_products(x[:, i : i + _ROWS], x[:, : i + _ROWS]), _behind(n, i))
+        for i in range(0, n, _ROWS)
+    ]
+    gram = jnp.tril(jnp.concatenate(lower))
+    return gram + jnp.tril(gram, -1).T
+
+
+_ROWS = 256
+
+
+def _behind(n: int, start: int) -> list[tuple[int, int]]:
+    return [(0, 0), (0, max(n - start - _ROWS, 0))]
+
+
+def _max_of_products(x: jax.Array, y: jax.Array) -> jax.Array:
     # One matrix product per channel: all at once would not fit into the cache.
-    step = lambda gram, channel: (jnp.maximum(gram, _products(channel)), None)
-    return jax.lax.scan(step, _products(x[0]), x[1:])[0]
+    product = lambda x, y: jnp.matmul(x, y.T, precision="highest")
+    step = lambda gram, channel: (jnp.maximum(gram, product(*channel)), None)
+    # Unrolled, the maximum of one channel overlaps with the product of the next.
+    rest = (x[1:], y[1:])
+    return jax.lax.scan(step, product(x[0], y[0]), rest, unroll=4)[0]
 
 
 def _max_of_outer_products(x: jax.Array) -> jax.Array:

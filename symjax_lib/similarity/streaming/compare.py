@@ -1,6 +1,7 @@
 """All layers of all pairs of networks, from batches of inputs, in bounded memory."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,12 +81,12 @@ def compare(
       progress: called with what is being done.
 
     Returns:
-      A `Comparison`.
+      A `Comparison`. Procrustes is nan between layers whose resolutions are not whole
+      multiples of each other.
 
     Raises:
-      ValueError: an option is unknown, there are too few samples, features are not
-        finite or have no common number of samples, or resolutions do not match (only
-        for Procrustes, as in `features.match`).
+      ValueError: an option is unknown, there are too few samples, or features are not
+        finite or have no common number of samples.
 
     Example:
       >>> x = jax.random.normal(jax.random.key(0), (64, 5))
@@ -161,6 +162,8 @@ def _from_products(
 ) -> tuple[np.ndarray, ...]:
     def value(a: Layer, b: Layer) -> float:
         x, y = (first.channels[s][layer] for s, layer in (a, b))
+        if (a, b) not in first.crosses:
+            return math.nan
         cross = first.crosses[a, b]
         if name in _PROCRUSTES:
             kind, center = _PROCRUSTES[name]

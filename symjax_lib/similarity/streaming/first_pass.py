@@ -23,7 +23,8 @@ class FirstPass(NamedTuple):
       channels: for each network its layers in order.
       crosses: `[C, C']`, sums of products of the channels of two layers about their
         references, the smaller map repeated to the size of the larger. With lengths
-        the last row and column are of the squared length of each observation.
+        the last row and column are of the squared length of each observation. Layers
+        whose resolutions are no whole multiples of each other are not there.
     """
 
     counts: tuple[int, ...]
@@ -60,7 +61,7 @@ def run(
       progress: called with what is being done.
 
     Raises:
-      ValueError: as `reading.read`, there are no batches, or resolutions do not match.
+      ValueError: as `reading.read`, or there are no batches.
     """
     known: list[dict[str, Channels]] = [{} for _ in networks]
     crosses: dict[tuple[Layer, Layer], np.ndarray] = {}
@@ -94,8 +95,8 @@ def _wanted(
     wanted = {}
     for first, second in layers:
         x, y = (values[s][name] for s, name in (first, second))
-        _check_space(first, second, x, y)
-        wanted[first, second] = channels.shared_space(x.shape[1:-1], y.shape[1:-1])
+        if _match(x, y):
+            wanted[first, second] = channels.shared_space(x.shape[1:-1], y.shape[1:-1])
     return wanted
 
 
@@ -125,13 +126,7 @@ def _add_products(
             crosses[first, second] = crosses.get((first, second), 0) + np.asarray(added)
 
 
-def _check_space(first: Layer, second: Layer, x: jax.Array, y: jax.Array) -> None:
-    sizes = list(zip(x.shape[1:-1], y.shape[1:-1], strict=False))
-    if x.ndim == y.ndim and not any(max(pair) % min(pair) for pair in sizes):
-        return
-    raise ValueError(
-        f"compare: layer {first[1]!r} of network {first[0]} has shape {x.shape} and "
-        f"layer {second[1]!r} of network {second[0]} {y.shape}; products of channels "
-        "need as many axes, and resolutions that are whole multiples of each other. "
-        'Compare by CKA, by policy="average", or leave one of the layers out.'
-    )
+def _match(x: jax.Array, y: jax.Array) -> bool:
+    """Tells whether the smaller map can be repeated to the size of the larger."""
+    sizes = zip(x.shape[1:-1], y.shape[1:-1], strict=False)
+    return x.ndim == y.ndim and not any(max(pair) % min(pair) for pair in sizes)

@@ -1,0 +1,110 @@
+"""Prints the table of ratios: `make bench`, or `python -m benchmarks`.
+
+Each command of ours runs in alternation with a PyTorch baseline, in processes of their
+own. The baselines are the scripts of a folder `shared/bench` beside the checkout, and
+need an environment with torch, whose Python `--torch` names. Where one of the two is
+missing it says so, and only our side runs.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+BASELINES = ROOT.parent / "shared" / "bench"
+# Memory that is freed is kept by both sides, or one pays for it again at every step.
+KEPT = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
+
+
+class Ratio(NamedTuple):
+    """How many times faster ours is than a baseline.
+
+    Attributes:
+      what: is measured.
+      ours: command after `python`.
+      theirs: likewise, in the folder of baselines.
+      target: the least ratio that we hold to.
+    """
+
+    what: str
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+    target: float
+
+
+_SIZE = ("--n", "2000", "--c", "64", "--h", "16", "--w", "16")
+_OURS = ("-m", "benchmarks.max_gram", *_SIZE)
+RATIOS = (
+    Ratio(
+        "max-kernel Gram, row loop of the authors",
+        _OURS,
+        ("torch_max_cka.py", *_SIZE),
+        25.0,
+    ),
+    Ratio(
+        "max-kernel Gram, a product per channel, lower half",
+        _OURS,
+        ("torch_max_cka.py", *_SIZE, "--mode", "gemm", "--repeats", "3"),
+        1.0,
+    ),
+)
+
+
+def main() -> None:
+    """Runs all ratios and prints a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--torch", type=Path, help="Python of an environment with torch"
+    )
+    parser.add_argument("--pairs", type=int, default=3, help="runs of each side")
+    args = parser.parse_args()
+    missing = _missing(args.torch)
+    if missing:
+        print(f"No ratios: {missing} Our side alone, in seconds:")
+    for ratio in RATIOS:
+        ours, theirs = [], []
+        for _ in range(args.pairs):
+            ours.append(_seconds([sys.executable, *ratio.ours]))
+            if not missing:
+                script, *options = ratio.theirs
+                theirs.append(
+                    _seconds([str(args.torch), str(BASELINES / script), *options])
+                )
+        print(_line(ratio, ours, theirs), flush=True)
+
+
+def _missing(torch: Path | None) -> str:
+    if not BASELINES.is_dir():
+        return "the baselines in ../shared/bench are not there."
+    if torch is None:
+        return "name the Python of an environment with torch by --torch."
+    if subprocess.run([str(torch), "-c", "import torch"], check=False).returncode:
+        return f"{torch} cannot import torch."
+    return ""
+
+
+def _seconds(command: list[str]) -> float:
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | KEPT, text=True, stdout=-1, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])["seconds"]
+
+
+def _line(ratio: Ratio, ours: list[float], theirs: list[float]) -> str:
+    if not theirs:
+        return f"{ratio.what}: {statistics.median(ours):.3f}"
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return (
+        f"{ratio.what}: {statistics.median(ratios):.2f} times as fast "
+        f"({min(ratios):.2f} to {max(ratios):.2f}; target {ratio.target:g}), "
+        f"{statistics.median(ours):.3f} s against {statistics.median(theirs):.3f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

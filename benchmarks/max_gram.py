@@ -1,0 +1,44 @@
+"""Seconds for one Gram matrix of the max kernel, as `torch_max_cka.py` takes them.
+
+    python -m benchmarks.max_gram --n 2000
+
+Features are centred and divided per channel, then the matrix is computed. Prints one
+JSON line.
+"""
+
+import argparse
+import json
+
+import jax
+
+from benchmarks import machine
+from symjax_lib import similarity
+
+
+@jax.jit
+def _gram(x: jax.Array) -> jax.Array:
+    return similarity.max_gram(similarity.unit_channels(x, center=True))
+
+
+def main() -> None:
+    """Times it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("n", 2000), ("c", 64), ("h", 16), ("w", 16), ("repeats", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    shape = (args.n, args.h, args.w, args.c)
+    x = jax.nn.relu(jax.random.normal(jax.random.key(0), shape))
+    spent = machine.seconds(lambda: _gram(x), repeats=args.repeats)
+    operations = args.n * (args.n + 1) * args.c * args.h * args.w
+    record = {
+        "bench": "max_cka_gram",
+        "shape": shape,
+        "seconds": round(spent, 4),
+        "gflops": round(operations / spent / 1e9, 1),
+        "peak_gflops": round(machine.peak_gflops(), 1),
+    }
+    print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Tests of the measures themselves: behaviour, correlations, planted answers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from paths import shared
+from scipy import stats
+
+from analysis import (
+    __main__ as command,
+    all_measures,
+    compared,
+    networks,
+    sensitivity,
+    specificity,
+)
+from analysis.subject import Images, Layer
+from symjax_lib import similarity, stitching, tracing
+from train.configs import UserError
+
+FEW = ("g_relu_procrustes", "orthogonal_procrustes", "g_relu_cka", "linear_cka")
+
+
+def predict(w, images):
+    x = tracing.tap(jax.nn.relu(images @ w["a"]), "first")
+    return tracing.tap(jax.nn.relu(x @ w["b"]), "second") @ w["c"]
+
+
+@pytest.fixture
+def subject(monkeypatch):
+    """Five networks of two layers: noisy copies of one, so that all is known."""
+    monkeypatch.setattr(compared, "MEASURES", FEW)
+    keys = jax.random.split(jax.random.key(0), 4)
+    base = {"a": jax.random.normal(keys[0], (6, 8)), "b": jnp.eye(8)}
+    base["b"] += 0.5 * jax.random.normal(keys[1], (8, 8))
+    base["c"] = jax.random.normal(keys[2], (8, 3))
+    update = lambda v, x: (predict(v, x), v)
+    found = []
+    for s, scale in enumerate((0.0, 0.1, 0.2, 0.4, 0.8)):
+        noise = jax.random.normal(jax.random.key(100 + s), (8, 8))
+        found.append(
+            stitching.Network(predict, update, {**base, "b": base["b"] + scale * noise})
+        )
+    images = jax.random.normal(keys[3], (120, 6))
+    test = Images(images, predict(base, images).argmax(-1))
+    return networks.Networks(
+        seeds=tuple(range(5)),
+        networks=tuple(found),
+        layers=(Layer("first", "", 8), Layer("second", "", 8)),
+        test=test,
+        measured=Images(test.images[:60], test.labels[:60]),
+    )
+
+
+def test_specificity(subject):
+    record = specificity.compute(subject)
+    assert record.pairs.tolist() == [[i, j] for i in range(5) for j in range(i + 1, 5)]
+    # All networks share the first layer, so nothing correlates with it.
+    assert np.isnan(record.correlations["linear_cka", "disagreement"][0].rho)
+    second = record.correlations["linear_cka", "disagreement"][1]
+    dissimilarity = 1 - record.values["linear_cka"][:, 1, 1]
+    outputs = [n.predict(n.variables, subject.test.images) for n in subject.networks]
+    guess = np.stack(outputs).argmax(-1)
+    disagree = [(guess[i] != guess[j]).mean() for i, j in record.pairs]
+    np.testing.assert_allclose(record.targets["disagreement"], disagree)
+    expected = stats.spearmanr(dissimilarity, disagree)[0]
+    assert second.rho == pytest.approx(expected)
+    assert second.low <= second.rho <= second.high
+    assert record.ceilings["disagreement"] > 0.8
+    (rows,) = specificity.summary(record)
+    assert [row["measure"] for row in rows] == [*FEW, "noise ceiling"]
+    assert len(specificity.tables(record)["specificity"]) == len(FEW) * 3 * 2
+    assert "10 pairs of 5 networks" in specificity.caption(record)
+    assert set(specificity.plot(record)) == {"specificity"}
+
+
+def test_identification():
+    tables = np.array([[[0.9, 0.1], [0.95, 0.8]], [[0.5, 0.1], [0.2, np.nan]]])
+    found = specificity.identified(tables)
+    # Pair 0: layer 1 of the first is closest to layer 0, and 0 of the second to 1.
+    np.testing.assert_array_equal(found, [[1, 0], [1, np.nan], [0, 1], [1, np.nan]])
+
+
+def test_sensitivity(subject):
+    record = sensitivity.compute(subject)
+    shape = (5, 2, len(sensitivity.REMOVED))
+    assert all(values.shape == shape for values in record.values.values())
+    # The more variance is removed, the less is left, where a measure sees variance.
+    for name in ("orthogonal_procrustes", "linear_cka"):
+        assert (np.diff(record.values[name], axis=-1) < 1e-6).all(), name
+    # Orthogonal Procrustes from the components' variances: about the mean, features and
+    # their projection have as many in common as the kept part of the variance.
+    network = subject.networks[0]
+    x = tracing.taps(predict)(network.variables, subject.measured.images)[1]["second"]
+    removed = sensitivity._removed(x, sensitivity._bases(x)[3])
+    centred = np.float64(x) - np.float64(x).mean(0)
+    variances = np.sort(np.linalg.eigvalsh(centred.T @ centred))
+    kept = variances[5:].sum() / variances.sum()
+    assert np.linalg.norm(removed - removed.mean(0)) ** 2 / np.linalg.norm(
+        centred
+    ) ** 2 == pytest.approx(kept, abs=1e-5)
+    expected = similarity.orthogonal_procrustes(x, removed).similarity
+    found = record.values["orthogonal_procrustes"][0, 1, 3]
+    assert found == pytest.approx(float(expected), abs=1e-5)
+    # And the network really runs with what is left.
+    logits = removed @ network.variables["c"]
+    before = x @ network.variables["c"]
+    images = subject._replace(test=subject.measured)
+    behaviour = sensitivity._behaviour(
+        images, network, "second", sensitivity._bases(x)
+    )[0]
+    assert behaviour["disagreement"][3] == pytest.approx(
+        float((logits.argmax(-1) != before.argmax(-1)).mean())
+    )
+    noticed = sensitivity.noticed(record)["linear_cka"]
+    assert set(noticed.ravel()) <= {*sensitivity.REMOVED, 1.0}
+    (rows,) = sensitivity.summary(record)
+    assert len(rows) == len(FEW) + 1
+    assert len(sensitivity.tables(record)["sensitivity"]) == len(FEW) * np.prod(shape)
+    assert "5 networks" in sensitivity.caption(record)
+    assert set(sensitivity.plot(record)) == {"sensitivity"}
+
+
+def test_all_measures(subject):
+    record = all_measures.compute(subject)
+    values = all_measures.by_networks(record, "linear_cka")
+    assert values.shape == (2, 5, 5)
+    np.testing.assert_array_equal(values, values.swapaxes(1, 2))
+    np.testing.assert_allclose(values[0], 1, atol=1e-6)
+    rows = all_measures.tables(record)["similarity_layers"]
+    assert len(rows) == len(FEW) * 2
+    assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
+    assert "10 pairs of 5 networks" in all_measures.caption(record)
+    assert len(all_measures.plot(record)) == len(FEW)
+
+
+def test_noise_ceiling_of_known_noise():
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=4000)
+    halves = [signal + rng.normal(size=4000) for _ in range(2)]
+    # The whole has noise of variance 1/2 beside a signal of 1.
+    expected = np.corrcoef(signal, np.mean(halves, axis=0))[0, 1]
+    assert compared.noise_ceiling(*halves) == pytest.approx(expected, abs=0.02)
+    assert compared.noise_ceiling(signal, signal) == pytest.approx(1)
+    assert compared.noise_ceiling(signal, -signal) == 0
+
+
+def test_correlation_without_enough_networks_or_spread():
+    pairs = np.array([[0, 1], [0, 2], [1, 2]])
+    found = compared.correlation(np.arange(3.0), np.arange(3.0), pairs)
+    assert found.rho == pytest.approx(1)
+    assert np.isnan(found.low)
+    assert np.isnan(compared.spearman(np.ones(5), np.arange(5.0)))
+
+
+def test_the_command_line_asks_for_what_it_needs(tmp_path):
+    parse = lambda *argv: command.main(command.parse(argv))
+    with pytest.raises(UserError, match="either a --run or some --networks"):
+        parse("similarity")
+    with pytest.raises(UserError, match="needs a --run"):
+        parse("report", "--networks", "a.npz", "--out", str(tmp_path / "o"))
+    with pytest.raises(UserError, match="name a folder with --out"):
+        parse("similarity", "--networks", "a.npz")
+    with pytest.raises(UserError, match="was not read"):
+        parse("similarity", "--networks", "a.npz", "--out", str(tmp_path / "o"))
+
+
+@pytest.mark.slow
+def test_published_networks_from_the_command_line(tmp_path):
+    files = [shared(f"data/weights/tiny10_seed{s:02}.npz") for s in range(4)]
+    argv = ["specificity", "--networks", *map(str, files), "--images", "200"]
+    argv += ["--data-dir", str(shared("data/tfds")), "--out", str(tmp_path / "o")]
+    command.main(command.parse(argv))
+    table = (tmp_path / "o" / "table.txt").read_text()
+    assert "g_relu_cka" in table
+    assert "noise ceiling" in table
