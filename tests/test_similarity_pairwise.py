@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,11 +30,12 @@ def test_pairs_one_by_one(at_once):
 
 def test_what_is_refused():
     all_pairs = similarity.all_pairs
-    for options, message in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"pairs": [(0, 5)]}, "numbers of the 5 networks"),
         ({"pairs": []}, "at least one"),
         ({"pairs_at_once": 0}, "must be positive"),
-    ):
+    ]
+    for options, message in refused:
         with pytest.raises(ValueError, match=message):
             all_pairs(similarity.linear_cka, X, **options)
     with pytest.raises(ValueError, match="stack the networks"):

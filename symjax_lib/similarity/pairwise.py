@@ -18,7 +18,7 @@ def all_pairs(
     *,
     pairs: Sequence[tuple[int, int]] | None = None,
     pairs_at_once: int = 8,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Any:
     """Compares the features of pairs of networks, batched over pairs.
 
