@@ -153,3 +153,13 @@ def test_a_larger_group_comes_closer():
     ]
     assert distances == sorted(distances)
     assert distances[0] < distances[-1]
+
+
+@pytest.mark.parametrize("samples", [256, 300, 700])
+def test_the_max_kernel_in_tiles_is_the_maximum_over_channels(samples):
+    """256 is one tile; 300 and 700 have more, the last ones smaller."""
+    x = jax.random.normal(jax.random.key(samples), (samples, 2, 3))
+    gram = np.asarray(similarity.max_gram(x))
+    expected = np.einsum("ipc,jpc->ijc", np.float64(x), np.float64(x)).max(axis=-1)
+    np.testing.assert_allclose(gram, expected, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(gram, gram.T)

@@ -192,20 +192,23 @@ def _max_gram(x: jax.Array) -> jax.Array:
     x = jnp.moveaxis(x.reshape(n, -1, x.shape[-1]), -1, 0)
     if x.shape[-1] == 1:  # without space there is no sum, so no matrix product
         return _max_of_outer_products(x[..., 0])
-    # Rows by rows up to the diagonal, so that half is computed and stays in the cache.
+    # Tile by tile up to the diagonal: half is computed, and stays in the cache. No more
+    # than 36 tiles, or the program would take long to compile.
+    side = max(256, -(-n // 8))
+    starts = range(0, n, side)
     lower = [
-        jnp.pad(_max_of_products(x[:, i : i + _ROWS], x[:, : i + _ROWS]), _behind(n, i))
-        for i in range(0, n, _ROWS)
+        jnp.concatenate(
+            [
+                _max_of_products(x[:, i : i + side], x[:, j : j + side])
+                for j in starts[:k]
+            ]
+            + [jnp.zeros((min(side, n - i), max(n - i - side, 0)), x.dtype)],
+            axis=1,
+        )
+        for k, i in enumerate(starts, start=1)
     ]
     gram = jnp.tril(jnp.concatenate(lower))
     return gram + jnp.tril(gram, -1).T
-
-
-_ROWS = 256
-
-
-def _behind(n: int, start: int) -> list[tuple[int, int]]:
-    return [(0, 0), (0, max(n - start - _ROWS, 0))]
 
 
 def _max_of_products(x: jax.Array, y: jax.Array) -> jax.Array:
