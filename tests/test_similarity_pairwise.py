@@ -14,7 +14,7 @@ from symjax_lib import similarity
 X = jax.random.normal(jax.random.key(0), (5, 12, 2, 3))
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 100])
+@pytest.mark.parametrize("at_once", [3, 100])
 def test_pairs_one_by_one(at_once):
     pairs = [(0, 1), (3, 2), (4, 4), (0, 1)]
     found = similarity.all_pairs(
