@@ -42,10 +42,6 @@ class Arguments:
     and take `--networks` as well."""
     run: Path | None = None
     """Folder of a run of `python -m train`."""
-    networks: tuple[Path, ...] = ()
-    """Files of weights in PyTorch's names, in place of a run."""
-    model: str = "tiny10"
-    """What `--networks` are weights of."""
     out: Path | None = None
     """Folder to write; by default a folder of the run, named as the experiment."""
     data_dir: Path | None = None
@@ -61,6 +57,10 @@ class Arguments:
     """Of plain SGD; by default the paper's 1e-3, and 1e-2 for digits."""
     seed: int = 0
     """Of random group elements, untrained networks and the starts of stitches."""
+    networks: tuple[Path, ...] = ()
+    """Files of weights in PyTorch's names, in place of a run."""
+    model: str = "tiny10"
+    """What `--networks` are weights of."""
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:

@@ -272,7 +272,7 @@ def test_report_is_one_self_contained_page(written):
     assert all(source.startswith("data:") for source in sources)
     assert '<meta name="viewport"' in page
     assert "@media print" in page
-    for name in experiments.EXPERIMENTS:
+    for name in experiments.OF_RUNS:
         assert f'<section id="{name}">' in page
     body = re.sub(r'"data:[^"]*"', '""', page).replace("<!doctype html>", "")
     for void in ("meta", "img"):
