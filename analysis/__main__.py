@@ -15,7 +15,15 @@ import jax
 import tyro
 from tqdm import tqdm
 
-from analysis import experiments, networks, output, report, subject
+from analysis import (
+    compared,
+    experiments,
+    networks,
+    output,
+    presets,
+    report,
+    subject,
+)
 from analysis.tables import to_text
 from train import folder
 from train.configs import UserError
@@ -36,10 +44,19 @@ class Arguments:
             "similarity",
             "specificity",
             "sensitivity",
+            "figure2",
+            "figure5",
+            "figure9",
+            "figure10",
+            "figure11",
+            "figure16",
+            "table2",
+            "table4",
         ]
     ]
-    """`report` is the first five on one page. The last three compare by all measures,
-    and take `--networks` as well."""
+    """`report` is the first five on one page; with `--networks` it is `similarity`,
+    `specificity` and `sensitivity`, which compare by all measures. Figures and tables
+    are the paper's: `similarity` of one architecture on all test images."""
     run: Path | None = None
     """Folder of a run of `python -m train`."""
     out: Path | None = None
@@ -47,10 +64,12 @@ class Arguments:
     data_dir: Path | None = None
     """Folder of TensorFlow Datasets; by default $TFDS_DATA_DIR, then
     ~/tensorflow_datasets."""
-    images: int = 1000
-    """Test images that features are computed on, at most all."""
-    pairs: int = 32
-    """Pairs of networks that are compared, at most all; 32 in the paper."""
+    images: int | None = None
+    """Test images that features are computed on, at most all; by default 1000, and all
+    for the paper's figures and tables."""
+    pairs: int | None = None
+    """Pairs of networks that are compared, at most all; by default 32 as in the paper,
+    for its figures as many as there, and all of `--networks`."""
     stitch_epochs: int = 20
     """Passes over the training images in which a stitch is fitted; 20 in the paper."""
     stitch_learning_rate: float | None = None
@@ -60,7 +79,13 @@ class Arguments:
     networks: tuple[Path, ...] = ()
     """Files of weights in PyTorch's names, in place of a run."""
     model: str = "tiny10"
-    """What `--networks` are weights of."""
+    """What `--networks` are weights of: tiny10, myrtle_cnn, myrtle_cnn_constant_width,
+    resnet18 or resnet20."""
+    measures: tuple[str, ...] = ()
+    """Of `similarity`, by default all; with a wrong name the message lists them."""
+    interval: Literal["models", "inputs", "both", "sd"] = "models"
+    """Of `similarity` and the paper's figures: 95 % for other networks, for other
+    images, or for both; or the standard deviation over pairs, which is none."""
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:
@@ -70,6 +95,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
 
 def main(args: Arguments) -> None:
     """Measures and writes, or says that it is done, and prints the main numbers."""
+    args = _with_defaults(args)
     out = _check(args)
     made_of = _made_of(args)
     reused = output.is_complete(out, made_of)
@@ -80,15 +106,32 @@ def main(args: Arguments) -> None:
     print(f"{page}{' is complete, reusing it' if reused else ''}")
 
 
+def _with_defaults(args: Arguments) -> Arguments:
+    preset = presets.PRESETS.get(args.experiment)
+    images, pairs = (preset.images, preset.pairs) if preset else (1000, 32)
+    if args.run is None and not preset:
+        pairs = len(args.networks) ** 2
+    return dataclasses.replace(
+        args,
+        images=images if args.images is None else args.images,
+        pairs=pairs if args.pairs is None else args.pairs,
+    )
+
+
 def _check(args: Arguments) -> Path:
     """Returns the folder to write, or says what the arguments lack."""
     if (args.run is None) == (not args.networks):
         raise UserError("analysis: name either a --run or some --networks.")
+    if unknown := {*args.measures} - {*compared.MEASURES}:
+        raise UserError(
+            f"analysis: --measures {sorted(unknown)} are unknown, there are "
+            f"{list(compared.MEASURES)}; quote those with spaces."
+        )
     if args.run is None:
-        if args.experiment not in experiments.COMPARED:
+        if args.experiment in experiments.OF_RUNS:
             raise UserError(
                 f"analysis: {args.experiment} needs a --run; --networks can be "
-                f"compared by {', '.join(experiments.COMPARED)}."
+                f"compared by {', '.join(experiments.COMPARED)}, or a report of these."
             )
         if args.out is None:
             raise UserError("analysis: with --networks, name a folder with --out.")
@@ -104,13 +147,17 @@ def _check(args: Arguments) -> Path:
 def _load(args: Arguments) -> networks.Compared:
     if args.run is None:
         return networks.load(
-            args.networks, model=args.model, data_dir=args.data_dir, images=args.images
+            args.networks,
+            model=args.model,
+            data_dir=args.data_dir,
+            images=cast(int, args.images),
+            pairs=args.pairs,
         )
     return subject.load(
         args.run,
         data_dir=args.data_dir,
-        images=args.images,
-        pairs=args.pairs,
+        images=cast(int, args.images),
+        pairs=cast(int, args.pairs),
         seed=args.seed,
     )
 
@@ -120,23 +167,24 @@ def _measure(
 ) -> Iterator[dict[str, str]]:
     """Yields the files to write, by name, as they are finished."""
     whole = args.experiment == "report"
-    names = list(experiments.OF_RUNS) if whole else [args.experiment]
+    on_page = experiments.COMPARED if args.run is None else experiments.OF_RUNS
+    names = list(on_page) if whole else [args.experiment]
+    options = experiments.Options(
+        stitch_epochs=args.stitch_epochs,
+        stitch_learning_rate=args.stitch_learning_rate,
+        measures=args.measures,
+        interval=args.interval,
+    )
     results = {}
     with tqdm(names, unit="experiment") as bar:
         for name in bar:
-            results[name] = experiments.run(
-                name,
-                loaded,
-                stitch_epochs=args.stitch_epochs,
-                stitch_learning_rate=args.stitch_learning_rate,
-                progress=bar.set_postfix_str,
-            )
+            results[name] = experiments.run(name, loaded, options, bar.set_postfix_str)
             yield results[name].csv if whole else results[name].files()
     if whole:
-        table = to_text(report.main_table(results))
+        main = report.main(results)
         yield {
-            "index.html": report.page(cast(subject.Subject, loaded), results, made_of),
-            "table.txt": table + "\nmean ± standard deviation over pairs of networks\n",
+            "index.html": report.page(loaded, results, made_of),
+            "table.txt": f"{to_text(main.rows)}\n{textwrap.fill(main.note, 88)}\n",
         }
     else:
         result = results[args.experiment]
@@ -159,6 +207,8 @@ def _made_of(args: Arguments) -> dict[str, Any]:
         "most pairs": args.pairs,
         "stitch epochs": args.stitch_epochs,
         "stitch learning rate": args.stitch_learning_rate,
+        "measures": list(args.measures),
+        "interval": args.interval,
         "seed": args.seed,
         "symjax_lib": metadata.version("symjax_lib"),
         "code": output.hash_of_code(),

@@ -1,136 +1,252 @@
-"""All layers of all pairs of networks by all measures, as in figures 2 and 5."""
+"""Layers of networks with layers of other networks, by any measures and intervals."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import compared, intervals, statistics, style
 from analysis.networks import Compared
-from analysis.subject import Layer
+from analysis.subject import Images, Layer
 from analysis.tables import Rows
+from train.configs import UserError
 
-TITLE = "All measures"
+TITLE = "Similarity"
+INTERVALS = {
+    "models": "95 % interval for other networks, by leaving one out",
+    "inputs": "95 % interval for other images, from disjoint groups of them",
+    "both": "95 % interval for other networks on other images",
+    "sd": "one standard deviation over pairs, which is no confidence interval",
+}
+"""What bars and brackets can be, and how the caption calls it."""
+GROUPS = 8
+"""Into so many disjoint groups the images are divided for an interval over them."""
 
 
 class Record(NamedTuple):
-    """Similarities of all pairs of networks.
+    """Similarities of pairs of networks.
 
     Attributes:
       layers: `L` of them.
       pairs: `[P, 2]` networks, by number.
       images: that features were computed on.
       values: for each measure `[P, L, L]`.
+      interval: one of `INTERVALS`.
+      groups: for each measure `[L, GROUPS]`, the mean over pairs of each layer with
+        itself on each group of images; empty if the interval does not need them.
     """
 
     layers: tuple[Layer, ...]
     pairs: np.ndarray
     images: int
     values: dict[str, np.ndarray]
+    interval: str
+    groups: dict[str, np.ndarray]
+
+
+class Moments(NamedTuple):
+    """Of each layer with itself, `[L]`: mean and sd over pairs, and an interval."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def compute(
-    subject: Compared, progress: Callable[[str], None] = lambda what: None
+    subject: Compared,
+    progress: Callable[[str], None] = lambda what: None,
+    *,
+    measures: Sequence[str] = (),
+    interval: str = "models",
 ) -> Record:
-    """Compares all pairs by all measures.
+    """Compares pairs of networks, every layer with every layer.
 
     Args:
       subject: the networks.
       progress: called with what is being done.
+      measures: some of `compared.MEASURES`, by default all.
+      interval: one of `INTERVALS`.
+
+    Raises:
+      UserError: there are too few networks for them, or too few images for the
+        interval.
     """
-    found = compared.similarities(subject, compared.MEASURES, progress)
+    measures = tuple(measures) or compared.MEASURES
+    by_inputs = interval in ("inputs", "both")
+    images = subject.measured.images
+    if by_inputs and len(images) < 4 * GROUPS:
+        raise UserError(
+            f"analysis: --interval {interval} divides the images into {GROUPS} groups "
+            f"and needs {4 * GROUPS}, there are {len(images)}."
+        )
+    found = compared.similarities(subject, measures, progress)
+    groups = _on_groups(subject, measures, progress) if by_inputs else {}
     return Record(
         layers=subject.layers,
         pairs=np.array(found.pairs),
-        images=found.settings["samples"],
-        values={name: found.stacked(name) for name in compared.MEASURES},
+        images=len(images),
+        values={name: found.stacked(name) for name in measures},
+        interval=interval,
+        groups=groups,
     )
 
 
+def _on_groups(
+    subject: Compared, measures: Sequence[str], progress: Callable[[str], None]
+) -> dict[str, np.ndarray]:
+    # Equally many images in each, or some would have another bias.
+    size = len(subject.measured.images) // GROUPS
+    rows = []
+    for g in range(GROUPS):
+        part = slice(g * size, (g + 1) * size)
+        measured = jax.tree.map(lambda x, part=part: x[part], subject.measured)
+        here = subject._replace(measured=Images(*measured))
+        rows.append(compared.similarities(here, measures, progress))
+    return {
+        name: np.stack([_own(row.stacked(name)).mean(0) for row in rows], axis=-1)
+        for name in measures
+    }
+
+
+def _own(values: np.ndarray) -> np.ndarray:
+    """Returns `[P, L]`, each layer with itself."""
+    return np.diagonal(values, axis1=1, axis2=2)
+
+
 def by_networks(record: Record, measure: str) -> np.ndarray:
-    """Returns `[L, S, S]` similarities of each layer with itself; the diagonal is 1.
+    """Returns `[L, S, S]` similarities of each layer with itself.
+
+    Args:
+      record: from `compute`.
+      measure: one of its `values`.
+
+    Returns:
+      Symmetric; 1 on the diagonal, nan for pairs that were not compared.
+    """
+    networks = int(record.pairs.max()) + 1
+    found = np.full((len(record.layers), networks, networks), np.nan)
+    found[:, range(networks), range(networks)] = 1
+    for (i, j), row in zip(record.pairs, _own(record.values[measure]), strict=True):
+        found[:, i, j] = found[:, j, i] = row
+    return found
+
+
+def moments(record: Record, measure: str) -> Moments:
+    """Returns mean, sd and the record's interval; nan where it needs more networks.
 
     Args:
       record: from `compute`.
       measure: one of its `values`.
     """
-    networks = int(record.pairs.max()) + 1
-    found = np.ones((len(record.layers), networks, networks))
-    same = np.diagonal(record.values[measure], axis1=1, axis2=2)
-    for (i, j), row in zip(record.pairs, same, strict=True):
-        found[:, i, j] = found[:, j, i] = row
-    return found
+    found = statistics.summarise(_own(record.values[measure]).T)
+    if record.interval == "sd":
+        return Moments(
+            found.mean, found.sd, found.mean - found.sd, found.mean + found.sd
+        )
+    over = {}
+    if record.groups:
+        # About the value on all images, which no group has as well.
+        inputs = intervals.inputs_interval(record.groups[measure])
+        reach = inputs.high - inputs.mean
+        over["inputs"] = inputs._replace(
+            mean=found.mean, low=found.mean - reach, high=found.mean + reach
+        )
+    if record.interval != "inputs" and record.pairs.max() > 1 and len(record.pairs) > 2:
+        over["models"] = intervals.models_interval(
+            by_networks(record, measure), pairs=record.pairs
+        )
+    if len(over) == 2:
+        over["both"] = intervals.both_interval(over["models"], over["inputs"])
+    if record.interval not in over:
+        return Moments(found.mean, found.sd, found.mean * np.nan, found.mean * np.nan)
+    chosen = over[record.interval]
+    return Moments(found.mean, found.sd, chosen.low, chosen.high)
 
 
 def tables(record: Record) -> dict[str, Rows]:
-    """Returns mean and sd over pairs for every two layers, and intervals of the same.
+    """Returns mean and sd for every two layers, intervals of the same, all values.
 
     Args:
       record: from `compute`.
     """
-    sizes = range(len(record.layers))
+    names = [layer.name for layer in record.layers]
+    both = list(itertools.product(range(len(names)), repeat=2))
     rows = [
-        {"measure": name, "layer_1": record.layers[i].name}
-        | {"layer_2": record.layers[j].name}
+        {"measure": measure, "layer_1": names[i], "layer_2": names[j]}
         | {"mean": found.mean[i, j], "sd": found.sd[i, j], "pairs": found.n}
-        for name, values in record.values.items()
+        for measure, values in record.values.items()
         if (found := statistics.summarise(np.moveaxis(values, 0, -1)))
-        for i, j in itertools.product(sizes, sizes)
+        for i, j in both
     ]
     same = [
-        {"measure": name, "layer": layer.name, "mean": mean[i], "sd": sd[i]}
-        | {"low": low[i], "high": high[i]}
-        for name in record.values
-        for mean, sd, low, high in [_intervals(record, name)]
+        {"measure": measure, "layer": layer.name, "paper": layer.paper}
+        | {"inside_block": layer.inside, "mean": found.mean[i], "sd": found.sd[i]}
+        | {"low": found.low[i], "high": found.high[i], "interval": record.interval}
+        for measure in record.values
+        for found in [moments(record, measure)]
         for i, layer in enumerate(record.layers)
     ]
-    return {"similarity": rows, "similarity_layers": same}
-
-
-def _intervals(record: Record, measure: str) -> tuple[np.ndarray, ...]:
-    """Returns mean, sd over pairs, and both ends of the interval over networks."""
-    found = statistics.summarise(
-        np.diagonal(record.values[measure], axis1=1, axis2=2).T
-    )
-    values = by_networks(record, measure)
-    if values.shape[-1] < 3:
-        return found.mean, found.sd, found.sd * np.nan, found.sd * np.nan
-    interval = intervals.models_interval(values)
-    return found.mean, found.sd, interval.low, interval.high
+    single = [
+        {"measure": measure, "network_1": a, "network_2": b}
+        | {"layer_1": names[i], "layer_2": names[j], "similarity": table[i, j]}
+        for measure, values in record.values.items()
+        for (a, b), table in zip(record.pairs.tolist(), values, strict=True)
+        for i, j in both
+    ]
+    return {
+        "similarity": rows,
+        "similarity_layers": same,
+        "similarity_pairs": single,
+    }
 
 
 def summary(record: Record) -> list[Rows]:
-    """Returns for each measure and layer the mean and its interval over networks.
+    """Returns for each measure and layer the mean and its interval.
 
     Args:
       record: from `compute`.
     """
     rows = []
-    for name in record.values:
-        mean, _, low, high = _intervals(record, name)
-        cells = {
-            layer.label: f"{mean[i]:.3f} [{low[i]:.3f}, {high[i]:.3f}]"
-            for i, layer in enumerate(record.layers)
-        }
-        rows.append({"measure": name, **cells})
+    for measure in record.values:
+        found = moments(record, measure)
+        ends = zip(found.mean, found.low, found.high, strict=True)
+        texts = [f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in ends]
+        labels = [layer.label for layer in record.layers]
+        cells = dict(zip(labels, texts, strict=True))
+        rows.append({"measure": measure, **cells})
     return [rows]
 
 
 def plot(record: Record) -> dict[str, Figure]:
-    """Draws one heat map for each measure, the mean over pairs.
+    """Draws bars of each layer with itself, and a heat map for each measure.
 
     Args:
       record: from `compute`.
     """
     labels = [layer.label for layer in record.layers]
     figures = {}
-    for i, (name, values) in enumerate(record.values.items(), start=1):
+    measures, most = list(record.values), len(style.COLORS)
+    for start in range(0, len(measures), most):
+        names = measures[start : start + most]
+        figure, axes = style.figure(width=2.5 + 0.6 * len(labels), height=3.2)
+        series = {name: moments(record, name) for name in names}
+        style.bars(
+            axes, labels, {n: (m.mean, m.high - m.mean) for n, m in series.items()}
+        )
+        axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+        axes.set(ylabel="similarity", ylim=(min(0, axes.get_ylim()[0]), 1))
+        figures[f"bars_{start // most + 1}"] = figure
+    for name, values in record.values.items():
         size = 2.0 + 0.25 * len(labels)
         figure, axes = style.figure(width=size, height=size)
         style.heat_map(axes, values.mean(axis=0), labels, name)
-        figures[f"similarity_{i:02}"] = figure
+        axes.set_xlabel("layer of the second network", fontsize="small")
+        axes.set_ylabel("layer of the first network", fontsize="small")
+        figures[f"map_{name.replace(', ', '_').replace(' ', '_')}"] = figure
     return figures
 
 
@@ -141,11 +257,13 @@ def caption(record: Record) -> str:
       record: from `compute`.
     """
     networks = len(np.unique(record.pairs))
+    stars = any(layer.inside for layer in record.layers)
     return (
         f"Each layer with the same layer of another network, on {record.images} test "
-        f"images: mean over {len(record.pairs)} pairs of {networks} networks, and in "
-        "brackets a 95 % interval over networks, by leaving one out (none for fewer "
-        "than three). In the maps: row, layer of the first network, column, of the "
-        "second. Procrustes is not there between layers whose resolutions are not "
-        "whole multiples of each other."
+        f"images: mean over {len(record.pairs)} pairs of {networks} networks, with "
+        f"{INTERVALS[record.interval]}. In the maps, the mean over pairs: row, layer "
+        "of the first network, column, of the second. "
+        + ("A star marks layers inside residual blocks. " if stars else "")
+        + "Intervals over networks need three of them. Procrustes is not there between "
+        "layers whose resolutions are not whole multiples of each other."
     )

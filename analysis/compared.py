@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from analysis import features
+from analysis import features, statistics
 from analysis.networks import Compared
 from symjax_lib.similarity import streaming
 
@@ -38,17 +38,23 @@ class Correlation(NamedTuple):
 def similarities(
     subject: Compared, measures: Sequence[str], progress: Callable[[str], None]
 ) -> streaming.Comparison:
-    """Compares all pairs of networks, every layer with every layer, in one call.
+    """Compares pairs of networks, every layer with every layer, in one call.
 
     Args:
       subject: the networks; measured on its `measured` images.
       measures: some of `MEASURES`.
       progress: called with what is being done.
     """
+    pairs = statistics.unordered_pairs(len(subject.networks), subject.most_pairs)
     names = tuple(layer.name for layer in subject.layers)
-    readers = [streaming.Taps(n.predict, n.variables, names) for n in subject.networks]
+    networks = subject.networks[: pairs.max() + 1]  # the others are in no pair
+    readers = [streaming.Taps(n.predict, n.variables, names) for n in networks]
     return streaming.compare(
-        readers, batches(subject.measured.images), measures=measures, progress=progress
+        readers,
+        batches(subject.measured.images),
+        measures=measures,
+        pairs=[(i, j) for i, j in pairs.tolist()],
+        progress=progress,
     )
 
 

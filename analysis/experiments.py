@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -12,13 +12,13 @@ from analysis import (
     all_measures,
     certificate,
     cka,
+    presets,
     procrustes,
     sensitivity,
     specificity,
     stitching,
 )
 from analysis.networks import Compared
-from analysis.subject import Subject
 from analysis.tables import Rows, to_csv
 
 OF_RUNS: dict[str, Any] = {
@@ -37,7 +37,11 @@ COMPARED: dict[str, Any] = {
 }
 """What any networks can be asked, by all measures."""
 
-EXPERIMENTS: dict[str, Any] = {**OF_RUNS, **COMPARED}
+EXPERIMENTS: dict[str, Any] = {
+    **OF_RUNS,
+    **COMPARED,
+    **dict.fromkeys(presets.PRESETS, all_measures),
+}
 """Modules with TITLE, `compute`, `summary`, `tables`, `plot` and `caption`."""
 
 
@@ -63,41 +67,60 @@ class Result(NamedTuple):
         return {**self.csv, **self.svg}
 
 
+class Options(NamedTuple):
+    """What single experiments can be told.
+
+    Attributes:
+      stitch_epochs: see `stitching.compute`.
+      stitch_learning_rate: likewise.
+      measures: see `all_measures.compute`.
+      interval: likewise.
+    """
+
+    stitch_epochs: int = stitching.EPOCHS
+    stitch_learning_rate: float | None = None
+    measures: tuple[str, ...] = ()
+    interval: str = "models"
+
+
+DEFAULTS = Options()
+
+
 def run(
     name: str,
     subject: Compared,
-    *,
-    stitch_epochs: int = stitching.EPOCHS,
-    stitch_learning_rate: float | None = None,
+    options: Options = DEFAULTS,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Result:
     """Runs one experiment.
 
     Args:
       name: one of `EXPERIMENTS`.
-      subject: the run.
-      stitch_epochs: see `stitching.compute`.
-      stitch_learning_rate: likewise.
+      subject: the run, or any networks for one of `COMPARED` or `presets.PRESETS`.
+      options: of single experiments.
       progress: called with what is being done.
 
     Raises:
-      UserError: the run has too few networks for it.
+      UserError: the run has too few networks for it, or they are of another
+        architecture than the preset's.
     """
     progress(name)
-    module = EXPERIMENTS[name]
+    module, title = EXPERIMENTS[name], EXPERIMENTS[name].TITLE
+    settings: dict[str, Any] = {}
     if name == "stitching":
-        record = stitching.compute(
-            cast(Subject, subject),
-            epochs=stitch_epochs,
-            learning_rate=stitch_learning_rate,
-            progress=progress,
-        )
-    elif name in COMPARED:
-        record = module.compute(subject, progress)
-    else:
-        record = module.compute(subject)
+        settings["epochs"] = options.stitch_epochs
+        settings["learning_rate"] = options.stitch_learning_rate
+    if name == "similarity" or name in presets.PRESETS:
+        settings |= {"measures": options.measures, "interval": options.interval}
+    if name in presets.PRESETS:
+        presets.check(name, subject)
+        title = presets.PRESETS[name].title
+        settings["measures"] = presets.PRESETS[name].measures
+    if name == "stitching" or name not in OF_RUNS:
+        settings["progress"] = progress
+    record = module.compute(subject, **settings)
     return Result(
-        title=module.TITLE,
+        title=title,
         caption=module.caption(record),
         summary=module.summary(record),
         csv={f"{key}.csv": to_csv(rows) for key, rows in module.tables(record).items()},

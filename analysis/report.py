@@ -1,15 +1,15 @@
-"""One self-contained page on a run: figures, tables, and the numbers as CSV."""
+"""One self-contained page on networks: figures, tables, and the numbers as CSV."""
 
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 
 from analysis import stitching
 from analysis.experiments import Result
-from analysis.subject import Subject
+from analysis.networks import Compared, Networks, model_of
 from analysis.tables import Rows, cell
 
 # Which columns of which summary make the main table, and what they are called there.
@@ -23,15 +23,41 @@ _MAIN = {
     ("stitching", stitching.RELAXED): "before rounding, %",
 }
 
+_USUAL = "g_relu_procrustes", "orthogonal_procrustes", "g_relu_cka", "linear_cka"
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
-def main_table(results: Mapping[str, Result]) -> Rows:
-    """Returns the main numbers: one row for each layer, mean ± sd over pairs.
+class Main(NamedTuple):
+    """The table at the top of the page, and what its numbers are."""
+
+    rows: Rows
+    note: str
+
+
+def main(results: Mapping[str, Result]) -> Main:
+    """Returns the main numbers.
 
     Args:
-      results: by the experiment's name.
+      results: by the experiment's name, of a run or of networks of others.
     """
+    if "similarity" in results:
+        (rows,) = results["similarity"].summary
+        usual = [row for row in rows if row["measure"] in _USUAL]
+        return Main(
+            usual or rows,
+            "Similarity of each layer with the same layer of another network: mean "
+            "over pairs, and in brackets the interval that is explained below; 1 is "
+            "equal up to the group, higher is closer.",
+        )
+    return Main(
+        _by_layer(results),
+        "Mean ± standard deviation over pairs of networks. Similarities: 1 is equal up "
+        "to the group, higher is closer. Penalties: points of accuracy that a stitched "
+        "network loses, lower is closer.",
+    )
+
+
+def _by_layer(results: Mapping[str, Result]) -> Rows:
     rows = []
     for i, first in enumerate(results["procrustes"].summary[0]):
         values = {
@@ -43,16 +69,15 @@ def main_table(results: Mapping[str, Result]) -> Rows:
 
 
 def page(
-    subject: Subject, results: Mapping[str, Result], made_of: Mapping[str, Any]
+    subject: Compared, results: Mapping[str, Result], made_of: Mapping[str, Any]
 ) -> str:
     """Returns the page, which has all figures, tables and CSV files in it.
 
     Args:
-      subject: the run.
+      subject: the networks.
       results: by the experiment's name.
       made_of: options and versions, shown at the end of the page.
     """
-    main = main_table(results)
     csv = {name: text for r in results.values() for name, text in r.csv.items()}
     environment = jinja2.Environment(
         autoescape=True,
@@ -62,15 +87,34 @@ def page(
     )
     template = environment.from_string(_TEMPLATE.read_text())
     return template.render(
-        subject=subject,
-        config=subject.zoo.config,
-        main=main,
+        title=f"{model_of(subject)} on {_data_of(subject)}",
+        lead=_lead(subject),
+        main=main(results),
         results=results,
         made_of=made_of,
         csv=csv,
         cell=cell,
         data_uri=_data_uri,
     )
+
+
+def _data_of(subject: Compared) -> str:
+    return "cifar10" if isinstance(subject, Networks) else subject.zoo.config.dataset
+
+
+def _lead(subject: Compared) -> str:
+    measured = f"Features are measured on {len(subject.measured.images)} test images."
+    count = len(subject.networks)
+    if isinstance(subject, Networks):
+        return f"{count} networks {subject.model} on {_data_of(subject)}. {measured}"
+    config = subject.zoo.config
+    lead = (
+        f"{count} networks {config.model} of width {config.width}, trained on "
+        f"{config.dataset} for {config.epochs} epochs; they differ in their seed only."
+    )
+    if diverged := config.seeds - count:
+        lead += f" {diverged} more diverged and are left out."
+    return f"{lead} {measured}"
 
 
 def _data_uri(text: str, kind: str) -> str:

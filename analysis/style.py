@@ -36,12 +36,12 @@ def bars(
     labels: list[str],
     series: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    """Draws groups of bars with error bars of one standard deviation.
+    """Draws groups of bars with error bars.
 
     Args:
       axes: to draw on.
       labels: of the groups, `[L]`.
-      series: for each name mean and sd, both `[L]`.
+      series: for each name mean and half the error bar, both `[L]`.
     """
     width = 0.8 / len(series)
     for i, (name, (mean, sd)) in enumerate(series.items()):

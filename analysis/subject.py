@@ -20,16 +20,20 @@ class Layer(NamedTuple):
       name: of its tap.
       paper: of the same layer in the paper's tables; empty if it has none.
       channels: size of its last axis.
+      inside: whether a skip connection leads around it, as inside a residual block.
     """
 
     name: str
     paper: str
     channels: int
+    inside: bool = False
 
     @property
     def label(self) -> str:
-        """Both names, as figures and tables show them."""
-        return f"{self.name} ({self.paper})" if self.paper else self.name
+        """Both names, as figures and tables show them; a star is for inside a block."""
+        if self.paper:
+            return f"{self.name} ({self.paper})"
+        return f"{self.name}*" if self.inside else self.name
 
 
 class Images(NamedTuple):
@@ -161,9 +165,11 @@ def layers_of(
       model: has `tap_names` and `paper_names`.
       image: `[1, ...]`.
     """
-    taps = jax.eval_shape(tracing.taps(network.predict), network.variables, image)[1]
+    args = network.variables, image
+    taps = jax.eval_shape(tracing.taps(network.predict), *args)[1]
+    inside = tracing.bypassed(network.predict)(*args)
     paper = model.paper_names
     return tuple(
-        Layer(name, paper.get(name, ""), taps[name].shape[-1])
+        Layer(name, paper.get(name, ""), taps[name].shape[-1], inside[name])
         for name in model.tap_names
     )

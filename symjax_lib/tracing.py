@@ -170,6 +170,37 @@ def downstream(fn: Callable, name: str) -> Callable:
     return depends
 
 
+def bypassed(fn: Callable) -> Callable:
+    """Makes a function that tells which named values a skip connection leads around.
+
+    Args:
+      fn: any function that JAX can trace.
+
+    Returns:
+      A function of the same arguments that returns `{name: bool}`: whether `rest` of a
+      `split` at that name holds anything, as inside a residual block. Inputs are no
+      part of `rest`. It traces `fn` once and computes nothing.
+
+    Raises:
+      ValueError: (when called) as `split`, for any of the names.
+
+    Example:
+      >>> f = lambda w, x: tap(x + tap(jnp.tanh(w * x), "inside"), "after")
+      >>> bypassed(f)(1.0, jnp.ones(3))
+      {'inside': False, 'after': False}
+      >>> g = lambda w, x: f(w, jnp.sin(x))
+      >>> bypassed(g)(1.0, jnp.ones(3))
+      {'inside': True, 'after': False}
+    """
+
+    def around(*args: Any) -> dict[str, bool]:
+        program = jaxprs.trace(fn, *args)
+        named = jaxprs.named_values("tracing.bypassed", program)
+        return {name: bool(_cut(program, name).rest) for name in named}
+
+    return around
+
+
 class _Cut(NamedTuple):
     value: core.Var
     rest: list[core.Var]

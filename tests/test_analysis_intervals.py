@@ -132,3 +132,26 @@ def test_coverage_where_networks_have_no_effect_of_their_own(networks):
     found = coverage(intervals.models_interval, values)
     print(f"\nno own effect, {networks}: {found:.3f}")  # noqa: T201
     assert found >= 0.93
+
+
+def test_an_interval_of_some_pairs():
+    rng = np.random.default_rng(0)
+    values = symmetric(rng, 3, 6)
+    everyone = np.stack(np.triu_indices(6, 1), axis=1)
+    whole = intervals.models_interval(values)
+    listed = intervals.models_interval(values, pairs=everyone)
+    np.testing.assert_allclose(listed.low, whole.low)
+    # A ring, by leaving out each network by hand; the last network is in no pair.
+    ring = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [0, 4]])
+    found = intervals.models_interval(values, pairs=ring)
+    left_out = np.stack(
+        [
+            np.mean([values[:, i, j] for i, j in ring if s not in (i, j)], axis=0)
+            for s in range(5)
+        ]
+    )
+    se = np.sqrt(4 / 5 * ((left_out - left_out.mean(0)) ** 2).sum(0))
+    np.testing.assert_allclose(found.se, se)
+    assert (found.df == 4).all()
+    with pytest.raises(ValueError, match="network 0 is in all 2 pairs"):
+        intervals.models_interval(values, pairs=[[0, 1], [0, 2]])

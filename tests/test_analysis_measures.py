@@ -11,12 +11,16 @@ from analysis import (
     __main__ as command,
     all_measures,
     compared,
+    experiments,
+    intervals,
     networks,
+    presets,
+    report,
     sensitivity,
     specificity,
 )
-from analysis.subject import Images, Layer
-from symjax_lib import similarity, stitching, tracing
+from analysis.subject import Images, Layer, layers_of
+from symjax_lib import models, similarity, stitching, tracing
 from train.configs import UserError
 
 FEW = ("g_relu_procrustes", "orthogonal_procrustes", "g_relu_cka", "linear_cka")
@@ -45,11 +49,13 @@ def subject(monkeypatch):
     images = jax.random.normal(keys[3], (120, 6))
     test = Images(images, predict(base, images).argmax(-1))
     return networks.Networks(
+        model="planted",
         seeds=tuple(range(5)),
         networks=tuple(found),
         layers=(Layer("first", "", 8), Layer("second", "", 8)),
         test=test,
         measured=Images(test.images[:60], test.labels[:60]),
+        most_pairs=10,
     )
 
 
@@ -131,8 +137,89 @@ def test_all_measures(subject):
     rows = all_measures.tables(record)["similarity_layers"]
     assert len(rows) == len(FEW) * 2
     assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
+    assert len(all_measures.tables(record)["similarity_pairs"]) == len(FEW) * 10 * 4
     assert "10 pairs of 5 networks" in all_measures.caption(record)
-    assert len(all_measures.plot(record)) == len(FEW)
+    maps = {f"map_{name}" for name in FEW}
+    assert set(all_measures.plot(record)) == {"bars_1", *maps}
+
+
+def test_intervals_of_bars(subject):
+    measures = ("linear_cka",)
+    found = {
+        kind: all_measures.compute(subject, measures=measures, interval=kind)
+        for kind in all_measures.INTERVALS
+    }
+    moments = {kind: all_measures.moments(r, "linear_cka") for kind, r in found.items()}
+    means = [m.mean[1] for m in moments.values()]
+    np.testing.assert_allclose(means, means[0])
+    half = {kind: (m.high - m.mean)[1] for kind, m in moments.items()}
+    assert half["sd"] == pytest.approx(moments["models"].sd[1])
+    values = all_measures.by_networks(found["models"], "linear_cka")
+    expected = intervals.models_interval(values)
+    assert half["models"] == pytest.approx((expected.high - expected.mean)[1])
+    # The groups are disjoint parts of the images, compared anew.
+    parts = []
+    for g in range(8):
+        images = subject.measured.images[7 * g : 7 * g + 7]
+        layers = [tracing.taps(predict)(n.variables, images)[1]["second"]
+                  for n in subject.networks]  # fmt: skip
+        same = [similarity.linear_cka(layers[i], layers[j])
+                for i in range(5) for j in range(i + 1, 5)]  # fmt: skip
+        parts.append(np.mean(same))
+    reach = stats.t.ppf(0.975, 7) * np.std(parts, ddof=1) / np.sqrt(8)
+    assert half["inputs"] == pytest.approx(reach, rel=1e-4)
+    assert half["both"] > max(half["models"], half["inputs"]) / 2
+    few = Images(subject.measured.images[:20], subject.measured.labels[:20])
+    with pytest.raises(UserError, match="needs 32, there are 20"):
+        all_measures.compute(subject._replace(measured=few), interval="both")
+
+
+def test_fewer_pairs_than_all(subject):
+    record = all_measures.compute(subject._replace(most_pairs=7), measures=FEW[:1])
+    assert len(record.pairs) == 7
+    found = all_measures.moments(record, FEW[0])
+    assert (found.low < found.mean)[1]
+    two = all_measures.compute(subject._replace(most_pairs=1), measures=FEW[:1])
+    assert two.pairs.tolist() == [[0, 1]]
+    assert np.isnan(all_measures.moments(two, FEW[0]).low).all()
+
+
+def test_presets_take_their_architecture_only(subject):
+    with pytest.raises(UserError, match="figure2 is of resnet20, these .* planted"):
+        experiments.run("figure2", subject)
+    found = experiments.run("figure2", subject._replace(model="resnet20"))
+    assert found.title.startswith("Figure 2")
+    measures = [row["measure"] for row in found.summary[0]]
+    assert measures == ["g_relu_cka", "linear_cka, channel_norm"]
+    assert {"bars_1.svg", "map_linear_cka_channel_norm.svg"} <= {*found.svg}
+    assert {p.model for p in presets.PRESETS.values()} <= {*networks.MODELS}
+    assert {m for p in presets.PRESETS.values() for m in p.measures} <= {
+        *similarity.MEASURES
+    }
+
+
+def test_stars_for_layers_inside_blocks():
+    for model, inside in ((models.ResNet20(), "*"), (models.Tiny10(), "")):
+        image = jnp.zeros((1, 32, 32, 3))
+        shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+        network = stitching.from_linen(model, shapes)
+        layers = layers_of(network, model, image)
+        # The paper marks them by hand, we by what leads around them.
+        assert [layer.inside for layer in layers] == [
+            inside != "" and layer.paper.endswith("*") for layer in layers
+        ]
+        assert any(layer.inside for layer in layers) == bool(inside)
+    assert Layer("block.conv1", "", 4, inside=True).label == "block.conv1*"
+
+
+def test_report_of_networks(subject):
+    results = {
+        name: experiments.run(name, subject) for name in ("similarity", "specificity")
+    }
+    page = report.page(subject, results, {"networks": "abc"})
+    assert "5 networks planted" in page
+    assert "Specificity of the measures" in page
+    assert [row["measure"] for row in report.main(results).rows] == [*FEW]
 
 
 def test_noise_ceiling_of_known_noise():
@@ -159,7 +246,9 @@ def test_the_command_line_asks_for_what_it_needs(tmp_path):
     with pytest.raises(UserError, match="either a --run or some --networks"):
         parse("similarity")
     with pytest.raises(UserError, match="needs a --run"):
-        parse("report", "--networks", "a.npz", "--out", str(tmp_path / "o"))
+        parse("cka", "--networks", "a.npz", "--out", str(tmp_path / "o"))
+    with pytest.raises(UserError, match=r"\['cosine'\] are unknown"):
+        parse("similarity", "--networks", "a.npz", "--measures", "cosine")
     with pytest.raises(UserError, match="name a folder with --out"):
         parse("similarity", "--networks", "a.npz")
     with pytest.raises(UserError, match="was not read"):

@@ -1,5 +1,6 @@
 """What all Procrustes similarities share: normalise, find the best element, measure."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -55,7 +56,20 @@ def aligned(
     """
     x, y = features.check(caller, x, y)
     widths = x.shape[-1], y.shape[-1]
-    x, y = map(features.flatten, features.match(caller, x, y))
+    x, y = features.match(caller, x, y)
+    return _aligned(x, y, widths, best, center, by_channel)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _aligned(
+    x: jax.Array,
+    y: jax.Array,
+    widths: tuple[int, int],
+    best: Callable,
+    center: bool,
+    by_channel: bool,
+) -> ProcrustesResult[Any]:
+    x, y = features.flatten(x), features.flatten(y)
     x, y = (features.centered(z) if center else z for z in (x, y))
     live = jnp.array([jnp.any(z != 0, axis=0).sum() for z in (x, y)])
     x, y = (features.unit(z, 0 if by_channel else None) for z in (x, y))
@@ -88,7 +102,6 @@ def signed_permutation(x: jax.Array, y: jax.Array) -> tuple[groups.Monomial, jax
     return element, jnp.linalg.norm(x - groups.act(element, y))
 
 
-@jax.jit
 def rotation(x: jax.Array, y: jax.Array) -> tuple[groups.General, jax.Array]:
     """Returns the orthogonal matrix that brings y closest to x, and what is left."""
     # The product squares the condition number: in float32 one decomposition leaves

@@ -9,6 +9,7 @@ For many pairs of layers compute each Gram matrix once, and compare them with
 `cka_from_grams`.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -51,7 +52,7 @@ def g_relu_cka(x: ArrayLike, y: ArrayLike) -> jax.Array:
       Godfrey et al., `On the Symmetries of Deep Learning Models and their Internal
       Representations <https://arxiv.org/abs/2205.14258>`_, 2022, Definition 5.3.
     """
-    return _cka("g_relu_cka", x, y, lambda z: kernels.max_gram(_unit_channels(z)))
+    return _cka("g_relu_cka", x, y, _max)
 
 
 def linear_cka(
@@ -97,9 +98,7 @@ def linear_cka(
       (the variant); Nguyen et al., `Do Wide and Deep Networks Learn the Same Things?
       <https://arxiv.org/abs/2010.15327>`_, 2021, equation 3 (debiased).
     """
-    # A common scale changes nothing, but the squares of the values might overflow.
-    normalize = _unit_channels if channel_norm else features.unit
-    kernel = lambda z: kernels.linear_gram(normalize(z))
+    kernel = _linear_of_unit_channels if channel_norm else _linear
     return _cka("linear_cka", x, y, kernel, debiased=debiased)
 
 
@@ -139,8 +138,8 @@ def rbf_cka(
     References:
       Kornblith et al., 2019, section 3.
     """
-    kernel = lambda z: kernels.rbf_gram(z, fraction=fraction, sigma=sigma)
-    return _cka("rbf_cka", x, y, kernel, debiased=debiased)
+    width = fraction, sigma
+    return _cka("rbf_cka", x, y, _rbf, width, debiased=debiased)
 
 
 def laplace_cka(
@@ -179,10 +178,8 @@ def laplace_cka(
     References:
       Godfrey et al., 2022, equation 5.6.
     """
-    kernel = lambda z: kernels.laplace_gram(
-        _unit_channels(z), fraction=fraction, sigma=sigma
-    )
-    return _cka("laplace_cka", x, y, kernel, debiased=debiased)
+    width = fraction, sigma
+    return _cka("laplace_cka", x, y, _laplace, width, debiased=debiased)
 
 
 def median_cka(x: ArrayLike, y: ArrayLike) -> jax.Array:
@@ -209,14 +206,15 @@ def median_cka(x: ArrayLike, y: ArrayLike) -> jax.Array:
     References:
       The estimator "median" of the authors' code for Godfrey et al., 2022.
     """
-    return _cka("median_cka", x, y, lambda z: kernels.median_gram(_unit_channels(z)))
+    return _cka("median_cka", x, y, _median)
 
 
 def _cka(
     caller: str,
     x: ArrayLike,
     y: ArrayLike,
-    kernel: Callable[[jax.Array], jax.Array],
+    kernel: Callable[..., jax.Array],
+    options: tuple[float | None, ...] = (),
     *,
     debiased: bool | None = None,
 ) -> jax.Array:
@@ -226,7 +224,39 @@ def _cka(
         independence.check_samples(caller, x.shape[0], debiased=True, way_out="")
     else:
         independence.check_samples(caller, x.shape[0], debiased=debiased)
-    return cka_from_grams(kernel(x), kernel(y), debiased=debiased in (None, True))
+    k, l = _gram(x, kernel, options), _gram(y, kernel, options)
+    return cka_from_grams(k, l, debiased=debiased in (None, True))
+
+
+# One program for each layer, not for each pair of layers.
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _gram(x: jax.Array, kernel: Callable, options: tuple) -> jax.Array:
+    return kernel(x, *options)
+
+
+def _max(x: jax.Array) -> jax.Array:
+    return kernels.max_gram(_unit_channels(x))
+
+
+def _median(x: jax.Array) -> jax.Array:
+    return kernels.median_gram(_unit_channels(x))
+
+
+def _linear(x: jax.Array) -> jax.Array:
+    # A common scale changes nothing, but the squares of the values might overflow.
+    return kernels.linear_gram(features.unit(x))
+
+
+def _linear_of_unit_channels(x: jax.Array) -> jax.Array:
+    return kernels.linear_gram(_unit_channels(x))
+
+
+def _rbf(x: jax.Array, fraction: float, sigma: float | None) -> jax.Array:
+    return kernels.rbf_gram(x, fraction=fraction, sigma=sigma)
+
+
+def _laplace(x: jax.Array, fraction: float, sigma: float | None) -> jax.Array:
+    return kernels.laplace_gram(_unit_channels(x), fraction=fraction, sigma=sigma)
 
 
 def _unit_channels(x: jax.Array) -> jax.Array:

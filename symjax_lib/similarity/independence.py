@@ -4,6 +4,8 @@ Where a centred Gram matrix is zero up to rounding (constant features, or only o
 sample that differs from the rest) the cosine is not defined, and nan.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -36,7 +38,7 @@ def cka_from_grams(k: ArrayLike, l: ArrayLike, *, debiased: bool = True) -> jax.
       [1.0, 1.0, 1.0]
     """
     k, l = _check_grams("cka_from_grams", k, l, debiased)
-    return jnp.sum(_direction(k, debiased) * _direction(l, debiased))
+    return _cosine(k, l, debiased)
 
 
 def hsic(k: ArrayLike, l: ArrayLike, *, debiased: bool = True) -> jax.Array:
@@ -73,6 +75,11 @@ def hsic(k: ArrayLike, l: ArrayLike, *, debiased: bool = True) -> jax.Array:
     n = k.shape[0]
     count = n * (n - 3) if debiased else (n - 1) ** 2
     return jnp.sum(_center(k, debiased) * _center(l, debiased)) / count
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _cosine(k: jax.Array, l: jax.Array, debiased: bool) -> jax.Array:
+    return jnp.sum(_direction(k, debiased) * _direction(l, debiased))
 
 
 def _direction(k: jax.Array, debiased: bool) -> jax.Array:
