@@ -68,7 +68,8 @@ def _operations(networks: list[streaming.Taps], n: int) -> float:
 def _say(start: float):
     def say(what: str) -> None:
         elapsed = time.perf_counter() - start
-        print(f"{elapsed:7.1f} s  {what}", flush=True)
+        peak = machine.peak_memory_gib()
+        print(f"{elapsed:7.1f} s  {peak:.2f} GiB  {what}", flush=True)
 
     return say
 

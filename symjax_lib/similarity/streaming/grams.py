@@ -52,7 +52,8 @@ class Source(NamedTuple):
         (found,) = reading.read(
             [self.networks[network]], index, self.batches[index], self.policy
         )
-        return {name: tiles.block(x, known[name]) for name, x in found.items()}
+        # One layer after the other, so that only one is there twice.
+        return {name: tiles.block(found.pop(name), known[name]) for name in [*found]}
 
     def block(self, network: int, span: tuple[int, int]) -> Blocks:
         """Computes the features of some batches in all layers of a network.
@@ -101,8 +102,8 @@ def source(
 
 def widths(
     source: Source, kernels: Sequence[str], *, fraction: float, sigma: float | None
-) -> dict[tuple[int, str], tiles.Widths]:
-    """Returns the widths of the kernels of every layer.
+) -> list[dict[str, tiles.Widths]]:
+    """Returns the widths of the kernels, for each network and layer.
 
     Args:
       source: of features; the median distance is that in its first block.
@@ -110,18 +111,18 @@ def widths(
       fraction: of the median distance.
       sigma: the width itself, in place of it.
     """
-    found = {}
+    found: list[dict[str, tiles.Widths]] = [{} for _ in source.networks]
     for s, known in enumerate(source.first.channels):
         needed = sigma is None and {"rbf", "laplace"} & {*kernels}
         first = source.block(s, source.spans[0]) if needed else {}
         for name, channels in known.items():
             if needed:
                 medians = tiles.median_distances(first[name], kernels)
-                found[s, name] = tiles.Widths(*(fraction * x for x in medians))
+                found[s][name] = tiles.Widths(*(fraction * x for x in medians))
             else:
                 largest = np.sqrt(channels.squared_norms(center=True).max())
                 width = sigma or 1.0
-                found[s, name] = tiles.Widths(width / (largest or 1.0), width)
+                found[s][name] = tiles.Widths(width / (largest or 1.0), width)
     return found
 
 
@@ -129,7 +130,7 @@ def hsic_sums(
     source: Source,
     *,
     kernels: tuple[str, ...],
-    widths: dict[tuple[int, str], tiles.Widths],
+    widths: Sequence[dict[str, tiles.Widths]],
     memory: float,
     progress: Callable[[str], None],
 ) -> dict[str, sums.Sums]:
@@ -138,7 +139,7 @@ def hsic_sums(
     Args:
       source: of features.
       kernels: some of `tiles.KERNELS`.
-      widths: for each layer.
+      widths: for each network and layer.
       memory: in bytes, of features and tiles that are held at a time.
       progress: called with what is being done.
 
@@ -148,41 +149,45 @@ def hsic_sums(
     layers, n = source.first.layers(), source.first.samples
     found = {kernel: sums.zeros(len(layers), n) for kernel in kernels}
     for strip in _strips(source, len(kernels), memory):
-        held: dict[tuple[Span, int], list[jax.Array]] = {}
-        for s in range(len(source.networks)):
-            progress(
-                f"network {s + 1}, rows of batches {strip[0][0]} to {strip[-1][1]}"
-            )
-            for place, tile in _tiles(source, s, strip, kernels, widths):
-                held.setdefault(place, []).append(tile)
-        for (span, j), parts in held.items():
-            rows, columns = source.samples(*span), source.samples(j, j + 1)
+        progress(f"rows of batches {strip[0][0] + 1} to {strip[-1][1]}")
+        for span, j, parts in _tiles_of(strip, source, kernels, widths):
+            here = source.samples(*span), source.samples(j, j + 1)
             for k, kernel in enumerate(kernels):
-                stacked = jnp.concatenate([part[:, k] for part in parts])
-                sums.add(found[kernel], stacked, rows, columns)
+                sums.add(found[kernel], jnp.stack([x[k] for x in parts]), *here)
     return found
 
 
-def _tiles(
-    source: Source,
-    s: int,
+def _tiles_of(
     strip: Sequence[Span],
+    source: Source,
     kernels: tuple[str, ...],
-    widths: dict[tuple[int, str], tiles.Widths],
-) -> Iterator[tuple[tuple[Span, int], jax.Array]]:
-    """Yields `[L, K, B, B']` of one network, on and below the diagonal."""
-    rows = {span: source.block(s, span) for span in strip}
+    widths: Sequence[dict[str, tiles.Widths]],
+) -> Iterator[tuple[Span, int, list[jax.Array]]]:
+    """Yields for each tile on and below the diagonal `[K, B, B']` of all layers."""
+    networks = range(len(source.networks))
+    rows = [{span: source.block(s, span) for span in strip} for s in networks]
     for j in range(strip[-1][1]):
-        columns = _held(source, rows, j) or source.batch(s, j)
-        for span in strip:
-            if j >= span[1]:
-                continue
-            layers = [
-                tiles.tile(here, columns[name], kernels=kernels, widths=widths[s, name])
-                for name, here in rows[span].items()
-            ]
-            # Waiting bounds the memory of what would be computed ahead.
-            yield (span, j), jax.block_until_ready(jnp.stack(layers))
+        below = [span for span in strip if j < span[1]]
+        found: dict[Span, list[jax.Array]] = {span: [] for span in below}
+        for s in networks:
+            columns = _held(source, rows[s], j) or source.batch(s, j)
+            for span in below:
+                found[span] += _tiles(rows[s][span], columns, kernels, widths[s])
+        for span, parts in found.items():
+            yield span, j, parts
+
+
+def _tiles(
+    rows: Blocks,
+    columns: Blocks,
+    kernels: tuple[str, ...],
+    widths: dict[str, tiles.Widths],
+) -> list[jax.Array]:
+    """Returns for each layer `[K, B, B']`."""
+    return [
+        tiles.tile(block, columns[name], kernels=kernels, widths=widths[name])
+        for name, block in rows.items()
+    ]
 
 
 def _held(source: Source, rows: dict[Span, Blocks], j: int) -> Blocks | None:
@@ -196,20 +201,20 @@ def _held(source: Source, rows: dict[Span, Blocks], j: int) -> Blocks | None:
 
 
 def _strips(source: Source, kernels: int, memory: float) -> Iterator[tuple[Span, ...]]:
-    """Yields blocks whose features and tiles fit into the memory together."""
+    """Yields blocks whose features in all networks fit into the memory together."""
     first = source.first
-    features = (
-        max(
-            sum(4 * known.observations * len(known.sum) for known in layers.values())
-            for layers in first.channels
-        )
+    features = [
+        sum(4 * known.observations * len(known.sum) for known in layers.values())
         / first.samples
-    )
-    tiles_of_row = 4 * kernels * len(first.layers()) * first.samples
+        for layers in first.channels
+    ]
     columns = max(first.counts)
+    tiles_of_row = 4 * kernels * len(first.layers()) * columns
     block = max(sum(first.counts[slice(*span)]) for span in source.spans)
-    # The columns are there twice: as the network gives them, and normalised.
-    room = memory - 2 * columns * features
-    blocks = max(1, int(room // (block * (features + tiles_of_row))))
-    for start in range(0, len(source.spans), blocks):
-        yield source.spans[start : start + blocks]
+    # The columns of one network are there twice: as it gives them, and normalised.
+    room = memory - 2 * columns * max(features)
+    blocks = max(1, int(room // (block * (sum(features) + tiles_of_row))))
+    # Strips of one size rather than a small rest: fewer features are computed again.
+    strips = -(-len(source.spans) // blocks)
+    for part in np.array_split(np.array(source.spans), strips):
+        yield tuple((start, stop) for start, stop in part.tolist())
