@@ -175,10 +175,16 @@ def _measure(
         measures=args.measures,
         interval=args.interval,
     )
-    results = {}
+    results, found = {}, None
     with tqdm(names, unit="experiment") as bar:
+        if whole and "similarity" in names:
+            found = compared.similarities(
+                loaded, compared.MEASURES, bar.set_postfix_str
+            )
         for name in bar:
-            results[name] = experiments.run(name, loaded, options, bar.set_postfix_str)
+            results[name] = experiments.run(
+                name, loaded, options, bar.set_postfix_str, found
+            )
             yield results[name].csv if whole else results[name].files()
     if whole:
         main = report.main(results)

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from analysis import compared, intervals, statistics, style
 from analysis.networks import Compared
 from analysis.subject import Images, Layer
-from analysis.tables import Rows
+from analysis.tables import Rows, interval_text
+from symjax_lib.similarity import streaming
 from train.configs import UserError
 
 TITLE = "Similarity"
@@ -62,6 +63,7 @@ def compute(
     *,
     measures: Sequence[str] = (),
     interval: str = "models",
+    found: streaming.Comparison | None = None,
 ) -> Record:
     """Compares pairs of networks, every layer with every layer.
 
@@ -70,6 +72,7 @@ def compute(
       progress: called with what is being done.
       measures: some of `compared.MEASURES`, by default all.
       interval: one of `INTERVALS`.
+      found: the similarities, where they have been computed.
 
     Raises:
       UserError: there are too few networks for them, or too few images for the
@@ -83,7 +86,7 @@ def compute(
             f"analysis: --interval {interval} divides the images into {GROUPS} groups "
             f"and needs {4 * GROUPS}, there are {len(images)}."
         )
-    found = compared.similarities(subject, measures, progress)
+    found = found or compared.similarities(subject, measures, progress)
     groups = _on_groups(subject, measures, progress) if by_inputs else {}
     return Record(
         layers=subject.layers,
@@ -213,9 +216,8 @@ def summary(record: Record) -> list[Rows]:
     rows = []
     for measure in record.values:
         found = moments(record, measure)
-        ends = zip(found.mean, found.low, found.high, strict=True)
-        texts = [f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in ends]
         labels = [layer.label for layer in record.layers]
+        texts = map(interval_text, found.mean, found.low, found.high)
         cells = dict(zip(labels, texts, strict=True))
         rows.append({"measure": measure, **cells})
     return [rows]

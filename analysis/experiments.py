@@ -20,6 +20,7 @@ from analysis import (
 )
 from analysis.networks import Compared
 from analysis.tables import Rows, to_csv
+from symjax_lib.similarity import streaming
 
 OF_RUNS: dict[str, Any] = {
     "accuracy": accuracy,
@@ -91,6 +92,7 @@ def run(
     subject: Compared,
     options: Options = DEFAULTS,
     progress: Callable[[str], None] = lambda what: None,
+    found: streaming.Comparison | None = None,
 ) -> Result:
     """Runs one experiment.
 
@@ -99,6 +101,8 @@ def run(
       subject: the run, or any networks for one of `COMPARED` or `presets.PRESETS`.
       options: of single experiments.
       progress: called with what is being done.
+      found: similarities by all measures, which `similarity` and `specificity` need,
+        where they have been computed.
 
     Raises:
       UserError: the run has too few networks for it, or they are of another
@@ -112,6 +116,8 @@ def run(
         settings["learning_rate"] = options.stitch_learning_rate
     if name == "similarity" or name in presets.PRESETS:
         settings |= {"measures": options.measures, "interval": options.interval}
+    if name in ("similarity", "specificity"):
+        settings["found"] = found
     if name in presets.PRESETS:
         presets.check(name, subject)
         title = presets.PRESETS[name].title

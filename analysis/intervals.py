@@ -63,7 +63,8 @@ def models_interval(
       pairs: `[P, 2]` networks, where not all pairs were compared; what `values` have
         elsewhere is not looked at. No network may be in all of them.
       level: nominal coverage. That of 95 % covered 94.7 to 96.2 % at 6, 12 and 32
-        networks, and 99 % where networks have no effect of their own, simulated in
+        networks, 94.9 to 97.2 % with four pairs for each network, and 99 % where
+        networks have no effect of their own, simulated in
         `tests/test_analysis_intervals.py`.
 
     Raises:
@@ -136,7 +137,8 @@ def inputs_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
     Args:
       values: `[..., G]`, the same similarity on each group, G at least 2.
-      level: nominal coverage.
+      level: nominal coverage. That of 95 % covered 94.6 to 95.4 % with 8 groups,
+        simulated in `tests/test_analysis_intervals.py`.
 
     Raises:
       ValueError: there are fewer than 2 groups.
@@ -160,7 +162,8 @@ def both_interval(models: Interval, inputs: Interval) -> Interval:
     """Returns an interval for other networks on other inputs.
 
     The variances of two independent sources add; degrees of freedom by Welch and
-    Satterthwaite.
+    Satterthwaite. The interval of 95 % covered 94.4 to 95.4 % at 6, 12 and 32 networks
+    with 8 groups of inputs, simulated in `tests/test_analysis_intervals.py`.
 
     Args:
       models: from `models_interval`; its mean and level are kept.

@@ -156,25 +156,22 @@ def _behaviour(
 ) -> list[dict[str, np.ndarray]]:
     """Returns differences `[R]` on all test images, and on every second of them."""
     labels = np.asarray(subject.test.labels)
-    log_p = [
-        compared.log_softmax(_outputs(network, layer, subject.test.images, basis))
-        for basis in (None, *bases)
-    ]
+    log_p = compared.log_softmax(_outputs(network, layer, subject.test.images, bases))
 
     def on(part: slice) -> dict[str, np.ndarray]:
-        before, *after = (p[part] for p in log_p)
-        rows = [compared.differences(before, p, labels[part]) for p in after]
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        before, after = log_p[0, part], log_p[1:, part]
+        return compared.differences(before, after, labels[part])
 
     return [on(slice(None)), on(slice(0, None, 2)), on(slice(1, None, 2))]
 
 
 def _outputs(
-    network: stitching.Network, layer: str, images: jax.Array, basis: _Basis | None
+    network: stitching.Network, layer: str, images: jax.Array, bases: list[_Basis]
 ) -> np.ndarray:
+    """Returns `[1 + R, N, classes]`: of the network as it is, and with each basis."""
     run = functools.partial(_run, network.predict, layer, network.variables)
-    parts = [run(images[i : i + 500], basis) for i in range(0, len(images), 500)]
-    return np.concatenate(parts)
+    parts = [run(images[i : i + 250], bases) for i in range(0, len(images), 250)]
+    return np.concatenate(parts, axis=1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -183,12 +180,12 @@ def _run(
     layer: str,
     variables: Any,
     images: jax.Array,
-    basis: _Basis | None,
+    bases: list[_Basis],
 ) -> jax.Array:
     front, back = tracing.split(predict, layer)
     value, rest = front(variables, images)
-    value = value if basis is None else _removed(value, basis)
-    return back(value, rest, variables, images)
+    values = jnp.stack([value, *(_removed(value, basis) for basis in bases)])
+    return jax.vmap(lambda value: back(value, rest, variables, images))(values)
 
 
 def noticed(record: Record) -> dict[str, np.ndarray]:

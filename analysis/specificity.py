@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from analysis import compared, style
 from analysis.networks import Compared
 from analysis.subject import Layer
-from analysis.tables import Rows
+from analysis.tables import Rows, interval_text
+from symjax_lib.similarity import streaming
 
 TITLE = "Specificity of the measures"
 
@@ -42,15 +43,19 @@ class Record(NamedTuple):
 
 
 def compute(
-    subject: Compared, progress: Callable[[str], None] = lambda what: None
+    subject: Compared,
+    progress: Callable[[str], None] = lambda what: None,
+    *,
+    found: streaming.Comparison | None = None,
 ) -> Record:
-    """Compares all pairs by all measures, and their behaviour.
+    """Compares pairs of networks by all measures, and their behaviour.
 
     Args:
       subject: the networks; at least four for correlations.
       progress: called with what is being done.
+      found: the similarities by all measures, where they have been computed.
     """
-    found = compared.similarities(subject, compared.MEASURES, progress)
+    found = found or compared.similarities(subject, compared.MEASURES, progress)
     pairs = np.array(found.pairs)
     targets, halves = _behaviour(subject, pairs)
     values = {name: found.stacked(name) for name in compared.MEASURES}
@@ -143,9 +148,8 @@ def summary(record: Record) -> list[Rows]:
             layers = record.correlations[name, target]
             last = layers[-1]
             row[f"{target}, mean"] = _mean(np.array([c.rho for c in layers]))
-            row[f"{target}, {record.layers[-1].name}"] = (
-                f"{last.rho:.2f} [{last.low:.2f}, {last.high:.2f}]"
-            )
+            name_of_last = f"{target}, {record.layers[-1].name}"
+            row[name_of_last] = interval_text(last.rho, last.low, last.high)
         rows.append(row)
     ceilings = {f"{t}, mean": f"{c:.2f}" for t, c in record.ceilings.items()}
     rows.append({key: ceilings.get(key, "") for key in rows[0]})

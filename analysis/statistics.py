@@ -1,10 +1,20 @@
-"""Means and standard deviations over seeds or pairs, and which pairs there are."""
+"""Means, deviations and intervals over seeds or pairs, and which pairs there are."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from analysis.intervals import (
+    Interval as Interval,
+    Null as Null,
+    both_interval as both_interval,
+    inputs_interval as inputs_interval,
+    models_interval as models_interval,
+    paired_models_interval as paired_models_interval,
+    pairs_interval as pairs_interval,
+    permutation_null as permutation_null,
+)
 from train.configs import UserError
 
 

@@ -88,6 +88,24 @@ def mean_sd(summary: Summary, *, percent: bool = False) -> str:
     return f"{factor * mean:.{digits}f}{spread}"
 
 
+def interval_text(value: float, low: float, high: float) -> str:
+    """Returns a value with the ends of its interval, if it has one.
+
+    Args:
+      value: nan where not defined.
+      low: nan where there is no interval.
+      high: likewise.
+
+    Example:
+      >>> interval_text(0.5, 0.4, 0.6), interval_text(0.5, float("nan"), float("nan"))
+      ('0.500 [0.400, 0.600]', '0.500')
+    """
+    if np.isnan(value):
+        return "–"
+    ends = "" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]"
+    return f"{value:.3f}{ends}"
+
+
 def by_layer(
     layers: Sequence[Layer], columns: Mapping[str, np.ndarray], *, percent: bool = False
 ) -> Rows:

@@ -1,11 +1,13 @@
 """Intervals against brute force, closed forms, and simulations with a known answer."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis import intervals
+from analysis import intervals, statistics
 from symjax_lib import similarity
 
 
@@ -122,6 +124,44 @@ def test_coverage_by_simulation(draw, own, pair, networks):
     assert 0.93 <= models <= 0.97
     # Pairs taken for independent miss far more often.
     assert naive < (0.91 if networks == 6 else 0.85)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("networks", [6, 12, 32])
+@pytest.mark.parametrize("pair", [0, 0.3, 1])
+def test_coverage_of_an_interval_of_some_pairs(networks, pair):
+    """Each network in four pairs: a little too wide, never too narrow."""
+    rng = np.random.default_rng([networks, int(10 * pair), 4])
+    values = additive(rng, networks, 1, pair, 5000)
+    pairs = statistics.unordered_pairs(networks, 2 * networks)
+    found = coverage(functools.partial(intervals.models_interval, pairs=pairs), values)
+    print(f"\nfour pairs each, {pair}, {networks}: {found:.3f}")  # noqa: T201
+    assert 0.93 <= found <= 0.985
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("networks", [6, 12, 32])
+@pytest.mark.parametrize("of_inputs", [0.1, 1, 3])
+def test_coverage_of_intervals_for_other_inputs(networks, of_inputs):
+    """Eight groups of inputs, each with an error of its own that all pairs share."""
+    rng = np.random.default_rng([networks, int(10 * of_inputs)])
+    values = additive(rng, networks, 1, 0.3, 10_000)
+    groups = of_inputs * rng.normal(size=(len(values), 8))
+    inputs = coverage(intervals.inputs_interval, groups)
+    shifted = values + groups.mean(axis=1)[:, None, None]
+    both = coverage(
+        lambda v: intervals.both_interval(
+            intervals.models_interval(v), intervals.inputs_interval(groups)
+        ),
+        shifted,
+    )
+    # As if inputs were not drawn at random too.
+    models = coverage(intervals.models_interval, shifted)
+    print(  # noqa: T201
+        f"\ninputs {of_inputs}, {networks}: {inputs:.3f}, {both:.3f}, {models:.3f}"
+    )
+    assert 0.94 <= inputs <= 0.96
+    assert 0.93 <= both <= 0.985
 
 
 @pytest.mark.slow
