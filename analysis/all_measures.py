@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import compared, intervals, statistics, style
+from analysis import compared, moments, statistics, style
 from analysis.networks import Compared
 from analysis.subject import Images, Layer
 from analysis.tables import Rows, interval_text
@@ -16,15 +16,6 @@ from symjax_lib.similarity import streaming
 from train.configs import UserError
 
 TITLE = "Similarity"
-INTERVALS = {
-    "models": "95 % interval for other networks, by leaving one out",
-    "inputs": "95 % interval for other images, from disjoint groups of them",
-    "both": "95 % interval for other networks on other images",
-    "sd": "one standard deviation over pairs, which is no confidence interval",
-}
-"""What bars and brackets can be, and how the caption calls it."""
-GROUPS = 8
-"""Into so many disjoint groups the images are divided for an interval over them."""
 
 
 class Record(NamedTuple):
@@ -35,9 +26,9 @@ class Record(NamedTuple):
       pairs: `[P, 2]` networks, by number.
       images: that features were computed on.
       values: for each measure `[P, L, L]`.
-      interval: one of `INTERVALS`.
-      groups: for each measure `[L, GROUPS]`, the mean over pairs of each layer with
-        itself on each group of images; empty if the interval does not need them.
+      interval: one of `moments.INTERVALS`.
+      groups: for each measure `[L, moments.GROUPS]`, the mean over pairs of each layer
+        with itself on each group of images; empty if the interval needs none.
     """
 
     layers: tuple[Layer, ...]
@@ -46,15 +37,6 @@ class Record(NamedTuple):
     values: dict[str, np.ndarray]
     interval: str
     groups: dict[str, np.ndarray]
-
-
-class Moments(NamedTuple):
-    """Of each layer with itself, `[L]`: mean and sd over pairs, and an interval."""
-
-    mean: np.ndarray
-    sd: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
 
 
 def compute(
@@ -71,7 +53,7 @@ def compute(
       subject: the networks.
       progress: called with what is being done.
       measures: some of `compared.MEASURES`, by default all.
-      interval: one of `INTERVALS`.
+      interval: one of `moments.INTERVALS`.
       found: the similarities, where they have been computed.
 
     Raises:
@@ -81,10 +63,11 @@ def compute(
     measures = tuple(measures) or compared.MEASURES
     by_inputs = interval in ("inputs", "both")
     images = subject.measured.images
-    if by_inputs and len(images) < 4 * GROUPS:
+    if by_inputs and len(images) < 4 * moments.GROUPS:
         raise UserError(
-            f"analysis: --interval {interval} divides the images into {GROUPS} groups "
-            f"and needs {4 * GROUPS}, there are {len(images)}."
+            f"analysis: --interval {interval} divides the images into "
+            f"{moments.GROUPS} groups and needs {4 * moments.GROUPS}, there are "
+            f"{len(images)}."
         )
     found = found or compared.similarities(subject, measures, progress)
     groups = _on_groups(subject, measures, progress) if by_inputs else {}
@@ -102,9 +85,9 @@ def _on_groups(
     subject: Compared, measures: Sequence[str], progress: Callable[[str], None]
 ) -> dict[str, np.ndarray]:
     # Equally many images in each, or some would have another bias.
-    size = len(subject.measured.images) // GROUPS
+    size = len(subject.measured.images) // moments.GROUPS
     rows = []
-    for g in range(GROUPS):
+    for g in range(moments.GROUPS):
         part = slice(g * size, (g + 1) * size)
         measured = jax.tree.map(lambda x, part=part: x[part], subject.measured)
         here = subject._replace(measured=Images(*measured))
@@ -120,54 +103,19 @@ def _own(values: np.ndarray) -> np.ndarray:
     return np.diagonal(values, axis1=1, axis2=2)
 
 
-def by_networks(record: Record, measure: str) -> np.ndarray:
-    """Returns `[L, S, S]` similarities of each layer with itself.
-
-    Args:
-      record: from `compute`.
-      measure: one of its `values`.
-
-    Returns:
-      Symmetric; 1 on the diagonal, nan for pairs that were not compared.
-    """
-    networks = int(record.pairs.max()) + 1
-    found = np.full((len(record.layers), networks, networks), np.nan)
-    found[:, range(networks), range(networks)] = 1
-    for (i, j), row in zip(record.pairs, _own(record.values[measure]), strict=True):
-        found[:, i, j] = found[:, j, i] = row
-    return found
-
-
-def moments(record: Record, measure: str) -> Moments:
-    """Returns mean, sd and the record's interval; nan where it needs more networks.
+def moments_of(record: Record, measure: str) -> moments.Moments:
+    """Returns mean, sd and interval of each layer with itself.
 
     Args:
       record: from `compute`.
       measure: one of its `values`.
     """
-    found = statistics.summarise(_own(record.values[measure]).T)
-    if record.interval == "sd":
-        return Moments(
-            found.mean, found.sd, found.mean - found.sd, found.mean + found.sd
-        )
-    over = {}
-    if record.groups:
-        # About the value on all images, which no group has as well.
-        inputs = intervals.inputs_interval(record.groups[measure])
-        reach = inputs.high - inputs.mean
-        over["inputs"] = inputs._replace(
-            mean=found.mean, low=found.mean - reach, high=found.mean + reach
-        )
-    if record.interval != "inputs" and record.pairs.max() > 1 and len(record.pairs) > 2:
-        over["models"] = intervals.models_interval(
-            by_networks(record, measure), pairs=record.pairs
-        )
-    if len(over) == 2:
-        over["both"] = intervals.both_interval(over["models"], over["inputs"])
-    if record.interval not in over:
-        return Moments(found.mean, found.sd, found.mean * np.nan, found.mean * np.nan)
-    chosen = over[record.interval]
-    return Moments(found.mean, found.sd, chosen.low, chosen.high)
+    return moments.moments(
+        _own(record.values[measure]),
+        record.pairs,
+        interval=record.interval,
+        groups=record.groups.get(measure),
+    )
 
 
 def tables(record: Record) -> dict[str, Rows]:
@@ -190,7 +138,7 @@ def tables(record: Record) -> dict[str, Rows]:
         | {"inside_block": layer.inside, "mean": found.mean[i], "sd": found.sd[i]}
         | {"low": found.low[i], "high": found.high[i], "interval": record.interval}
         for measure in record.values
-        for found in [moments(record, measure)]
+        for found in [moments_of(record, measure)]
         for i, layer in enumerate(record.layers)
     ]
     single = [
@@ -215,7 +163,7 @@ def summary(record: Record) -> list[Rows]:
     """
     rows = []
     for measure in record.values:
-        found = moments(record, measure)
+        found = moments_of(record, measure)
         labels = [layer.label for layer in record.layers]
         texts = map(interval_text, found.mean, found.low, found.high)
         cells = dict(zip(labels, texts, strict=True))
@@ -235,7 +183,7 @@ def plot(record: Record) -> dict[str, Figure]:
     for start in range(0, len(measures), most):
         names = measures[start : start + most]
         figure, axes = style.figure(width=2.5 + 0.6 * len(labels), height=3.2)
-        series = {name: moments(record, name) for name in names}
+        series = {name: moments_of(record, name) for name in names}
         style.bars(
             axes, labels, {n: (m.mean, m.high - m.mean) for n, m in series.items()}
         )
@@ -263,8 +211,8 @@ def caption(record: Record) -> str:
     return (
         f"Each layer with the same layer of another network, on {record.images} test "
         f"images: mean over {len(record.pairs)} pairs of {networks} networks, with "
-        f"{INTERVALS[record.interval]}. In the maps, the mean over pairs: row, layer "
-        "of the first network, column, of the second. "
+        f"{moments.INTERVALS[record.interval]}. In the maps, the mean over pairs: row, "
+        "layer of the first network, column, of the second. "
         + ("A star marks layers inside residual blocks. " if stars else "")
         + "Intervals over networks need three of them. Procrustes is not there between "
         "layers whose resolutions are not whole multiples of each other."

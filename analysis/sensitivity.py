@@ -5,20 +5,18 @@ the channels. A sensitive measure falls below its own level between networks of
 different seeds before the predictions change, and in the order in which they do.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import compared, features, style
+from analysis import compared, features, principal, style
 from analysis.networks import Compared
 from analysis.subject import Images, Layer
 from analysis.tables import Rows
-from symjax_lib import stitching, tracing
+from symjax_lib import stitching
 from symjax_lib.similarity import streaming
 
 TITLE = "Sensitivity of the measures"
@@ -74,7 +72,7 @@ def compute(
         progress(f"network {s + 1} of {len(subject.networks)}")
         taps = features.taps(network, few.images)
         for layer in subject.layers:
-            bases = _bases(taps[layer.name])
+            bases = principal.bases(taps[layer.name], REMOVED)
             for name, row in _similarities(taps[layer.name], bases).items():
                 values[name].append(row)
             outputs.append(_behaviour(subject, network, layer.name, bases))
@@ -114,32 +112,11 @@ def _correlation(values: np.ndarray, difference: np.ndarray) -> compared.Correla
     return compared.correlation(1 - values.ravel(), difference.ravel(), networks)
 
 
-class _Basis(NamedTuple):
-    """The mean `[C]` of the channels and a projection `[C, C]` about it."""
-
-    mean: jax.Array
-    projection: jax.Array
-
-
-def _bases(x: jax.Array) -> list[_Basis]:
-    """Returns for each of `REMOVED` the projection on what is kept."""
-    flat = np.asarray(x, float).reshape(-1, x.shape[-1])
-    mean = flat.mean(axis=0)
-    _, vectors = np.linalg.eigh(np.cov(flat.T))  # in the order of rising variance
-    kept = [vectors[:, round(part * len(mean)) :] for part in REMOVED]
-    as_array = lambda a: jnp.asarray(a, jnp.float32)
-    return [_Basis(as_array(mean), as_array(v @ v.T)) for v in kept]
-
-
-def _removed(x: jax.Array, basis: _Basis) -> jax.Array:
-    centred = x - basis.mean
-    return basis.mean + jnp.matmul(centred, basis.projection, precision="highest")
-
-
-def _similarities(x: jax.Array, bases: list[_Basis]) -> dict[str, np.ndarray]:
+def _similarities(x: jax.Array, bases: list[principal.Basis]) -> dict[str, np.ndarray]:
     def reader(batch: jax.Array) -> dict[str, jax.Array]:
         parts = {
-            str(r): _removed(batch, b) for r, b in zip(REMOVED, bases, strict=True)
+            str(r): principal.removed(batch, b)
+            for r, b in zip(REMOVED, bases, strict=True)
         }
         return {"all": batch, **parts}
 
@@ -152,40 +129,22 @@ def _similarities(x: jax.Array, bases: list[_Basis]) -> dict[str, np.ndarray]:
 
 
 def _behaviour(
-    subject: Compared, network: stitching.Network, layer: str, bases: list[_Basis]
+    subject: Compared,
+    network: stitching.Network,
+    layer: str,
+    bases: list[principal.Basis],
 ) -> list[dict[str, np.ndarray]]:
     """Returns differences `[R]` on all test images, and on every second of them."""
     labels = np.asarray(subject.test.labels)
-    log_p = compared.log_softmax(_outputs(network, layer, subject.test.images, bases))
+    log_p = compared.log_softmax(
+        principal.outputs(network, layer, subject.test.images, bases)
+    )
 
     def on(part: slice) -> dict[str, np.ndarray]:
         before, after = log_p[0, part], log_p[1:, part]
         return compared.differences(before, after, labels[part])
 
     return [on(slice(None)), on(slice(0, None, 2)), on(slice(1, None, 2))]
-
-
-def _outputs(
-    network: stitching.Network, layer: str, images: jax.Array, bases: list[_Basis]
-) -> np.ndarray:
-    """Returns `[1 + R, N, classes]`: of the network as it is, and with each basis."""
-    run = functools.partial(_run, network.predict, layer, network.variables)
-    parts = [run(images[i : i + 250], bases) for i in range(0, len(images), 250)]
-    return np.concatenate(parts, axis=1)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(
-    predict: Callable,
-    layer: str,
-    variables: Any,
-    images: jax.Array,
-    bases: list[_Basis],
-) -> jax.Array:
-    front, back = tracing.split(predict, layer)
-    value, rest = front(variables, images)
-    values = jnp.stack([value, *(_removed(value, basis) for basis in bases)])
-    return jax.vmap(lambda value: back(value, rest, variables, images))(values)
 
 
 def noticed(record: Record) -> dict[str, np.ndarray]:

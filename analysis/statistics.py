@@ -7,14 +7,13 @@ from numpy.typing import ArrayLike
 
 from analysis.intervals import (
     Interval as Interval,
-    Null as Null,
     both_interval as both_interval,
     inputs_interval as inputs_interval,
     models_interval as models_interval,
     paired_models_interval as paired_models_interval,
     pairs_interval as pairs_interval,
-    permutation_null as permutation_null,
 )
+from analysis.permutation import Null as Null, permutation_null as permutation_null
 from train.configs import UserError
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis import intervals, statistics
+from analysis import intervals, permutation, statistics
 from symjax_lib import similarity
 
 
@@ -61,7 +61,7 @@ def test_variances_of_networks_and_inputs_add():
 
 def test_permutations_find_what_is_there_and_no_more():
     x = jax.random.normal(jax.random.key(0), (24, 4))
-    null = lambda y: intervals.permutation_null(
+    null = lambda y: permutation.permutation_null(
         jax.random.key(1), similarity.linear_cka, x, y, draws=99
     )
     assert null(x[:, ::-1]).p_value == 0.01

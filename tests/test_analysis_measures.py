@@ -13,8 +13,10 @@ from analysis import (
     compared,
     experiments,
     intervals,
+    moments,
     networks,
     presets,
+    principal,
     report,
     sensitivity,
     specificity,
@@ -99,7 +101,7 @@ def test_sensitivity(subject):
     # their projection have as many in common as the kept part of the variance.
     network = subject.networks[0]
     x = tracing.taps(predict)(network.variables, subject.measured.images)[1]["second"]
-    removed = sensitivity._removed(x, sensitivity._bases(x)[3])
+    removed = principal.removed(x, principal.bases(x, sensitivity.REMOVED)[3])
     centred = np.float64(x) - np.float64(x).mean(0)
     variances = np.sort(np.linalg.eigvalsh(centred.T @ centred))
     kept = variances[5:].sum() / variances.sum()
@@ -114,7 +116,7 @@ def test_sensitivity(subject):
     before = x @ network.variables["c"]
     images = subject._replace(test=subject.measured)
     behaviour = sensitivity._behaviour(
-        images, network, "second", sensitivity._bases(x)
+        images, network, "second", principal.bases(x, sensitivity.REMOVED)
     )[0]
     assert behaviour["disagreement"][3] == pytest.approx(
         float((logits.argmax(-1) != before.argmax(-1)).mean())
@@ -130,7 +132,7 @@ def test_sensitivity(subject):
 
 def test_all_measures(subject):
     record = all_measures.compute(subject)
-    values = all_measures.by_networks(record, "linear_cka")
+    values = moments.by_networks(own(record), record.pairs)
     assert values.shape == (2, 5, 5)
     np.testing.assert_array_equal(values, values.swapaxes(1, 2))
     np.testing.assert_allclose(values[0], 1, atol=1e-6)
@@ -143,18 +145,24 @@ def test_all_measures(subject):
     assert set(all_measures.plot(record)) == {"bars_1", *maps}
 
 
+def own(record):
+    return np.diagonal(record.values["linear_cka"], axis1=1, axis2=2)
+
+
 def test_intervals_of_bars(subject):
     measures = ("linear_cka",)
     found = {
         kind: all_measures.compute(subject, measures=measures, interval=kind)
-        for kind in all_measures.INTERVALS
+        for kind in moments.INTERVALS
     }
-    moments = {kind: all_measures.moments(r, "linear_cka") for kind, r in found.items()}
-    means = [m.mean[1] for m in moments.values()]
+    moments = {
+        kind: all_measures.moments_of(r, "linear_cka") for kind, r in found.items()
+    }
+    means = [m.mean[1] for m in halves.values()]
     np.testing.assert_allclose(means, means[0])
-    half = {kind: (m.high - m.mean)[1] for kind, m in moments.items()}
-    assert half["sd"] == pytest.approx(moments["models"].sd[1])
-    values = all_measures.by_networks(found["models"], "linear_cka")
+    half = {kind: (m.high - m.mean)[1] for kind, m in halves.items()}
+    assert half["sd"] == pytest.approx(halves["models"].sd[1])
+    values = moments.by_networks(own(found["models"]), found["models"].pairs)
     expected = intervals.models_interval(values)
     assert half["models"] == pytest.approx((expected.high - expected.mean)[1])
     # The groups are disjoint parts of the images, compared anew.
@@ -177,11 +185,11 @@ def test_intervals_of_bars(subject):
 def test_fewer_pairs_than_all(subject):
     record = all_measures.compute(subject._replace(most_pairs=7), measures=FEW[:1])
     assert len(record.pairs) == 7
-    found = all_measures.moments(record, FEW[0])
+    found = all_measures.moments_of(record, FEW[0])
     assert (found.low < found.mean)[1]
     two = all_measures.compute(subject._replace(most_pairs=1), measures=FEW[:1])
     assert two.pairs.tolist() == [[0, 1]]
-    assert np.isnan(all_measures.moments(two, FEW[0]).low).all()
+    assert np.isnan(all_measures.moments_of(two, FEW[0]).low).all()
 
 
 def test_presets_take_their_architecture_only(subject):
