@@ -155,7 +155,7 @@ def test_intervals_of_bars(subject):
         kind: all_measures.compute(subject, measures=measures, interval=kind)
         for kind in moments.INTERVALS
     }
-    moments = {
+    halves = {
         kind: all_measures.moments_of(r, "linear_cka") for kind, r in found.items()
     }
     means = [m.mean[1] for m in halves.values()]
