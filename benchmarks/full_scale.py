@@ -37,7 +37,12 @@ def main() -> None:
     peaks = [machine.peak_gflops()]
     start = time.perf_counter()
     found = streaming.compare(
-        networks, batches, memory=args.memory, tile=args.tile, progress=_say(start)
+        networks,
+        batches,
+        memory=args.memory,
+        tile=args.tile,
+        spill=args.spill,
+        progress=_say(start),
     )
     spent = time.perf_counter() - start
     peaks.append(machine.peak_gflops())
@@ -53,6 +58,7 @@ def main() -> None:
         "gram_tflop": round(operations / 1e12, 2),
         "share_of_peak": round(operations / spent / 1e9 / np.mean(peaks).item(), 3),
         "memory_option": args.memory,
+        "spilled": args.spill is not None,
     }
     print(json.dumps(record), flush=True)
     if args.out:
@@ -83,6 +89,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=200)
     parser.add_argument("--tile", type=int, default=500)
     parser.add_argument("--memory", type=float, default=3.1, help="GiB")
+    parser.add_argument("--spill", help="folder for features, 24 GB for myrtle")
     parser.add_argument("--data-dir", help="of TensorFlow Datasets")
     parser.add_argument("--out", help="file for the values, JSON")
     return parser.parse_args()

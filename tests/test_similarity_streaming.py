@@ -66,13 +66,22 @@ def test_every_measure_is_the_one_in_memory(offset):
 GRAMS = [n for n in streaming.MEASURES if "cka" in n]
 
 
-@pytest.mark.parametrize(("tile", "memory"), [(1, 1e-9), (13, 1e-5)])
-def test_tiles_and_strips_change_nothing(tile, memory):
+@pytest.mark.parametrize(
+    ("tile", "memory", "spilled"), [(1, 1e-9, False), (13, 1e-5, True)]
+)
+def test_tiles_and_strips_change_nothing(tile, memory, spilled, tmp_path):
     reading = readers(networks())
     whole = streaming.compare(reading, RAGGED, measures=GRAMS, sigma=2.0, tile=64)
     parts = streaming.compare(
-        reading, RAGGED, measures=GRAMS, sigma=2.0, tile=tile, memory=memory
+        reading,
+        RAGGED,
+        measures=GRAMS,
+        sigma=2.0,
+        tile=tile,
+        memory=memory,
+        spill=tmp_path if spilled else None,
     )
+    assert not any(tmp_path.iterdir())
     for name in GRAMS:
         np.testing.assert_allclose(
             parts.stacked(name), whole.stacked(name), rtol=0, atol=2e-7

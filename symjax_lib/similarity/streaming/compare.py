@@ -3,12 +3,13 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from symjax_lib.similarity import features
-from symjax_lib.similarity.streaming import finish, first_pass, grams, reading
+from symjax_lib.similarity.streaming import finish, first_pass, grams, reading, source
 from symjax_lib.similarity.streaming.channels import Channels
 from symjax_lib.similarity.streaming.first_pass import FirstPass, Layer
 from symjax_lib.similarity.streaming.record import Comparison
@@ -47,6 +48,7 @@ def compare(
     sigma: float | None = None,
     memory: float = 2.0,
     tile: int = 512,
+    spill: str | Path | None = None,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Comparison:
     r"""Compares every layer with every layer, for pairs of networks, batch by batch.
@@ -57,7 +59,7 @@ def compare(
     the number of samples N. For CKA, tiles of the Gram matrices of all layers follow,
     each computed once for all pairs, half of the symmetric matrix only, and the sums
     that HSIC needs are taken from each tile before it is forgotten. Features that are
-    needed again are computed again.
+    needed again are computed again, or read from the folder `spill`.
 
     Values are those of the functions of the same names in `similarity`, with two
     exceptions: widths of "rbf_cka" and "laplace_cka" come from the median over the
@@ -78,6 +80,9 @@ def compare(
       memory: GiB for features and tiles; more of it saves passes. What one batch needs
         in the networks comes on top.
       tile: samples in the rows of a tile, at least.
+      spill: a folder with room for the features of all networks (24 GB for two Myrtle
+        CNNs of width 64 on 10,000 images), which are then read again and not computed
+        again; what is written there is removed in the end.
       progress: called with what is being done.
 
     Returns:
@@ -123,16 +128,20 @@ def compare(
                 f"compare: CKA needs at least 4 samples, the batches have "
                 f"{first.samples}; use more, or Procrustes measures only."
             )
-        source = grams.source(networks, batches, policy_of_batch, first, tile=tile)
         kernels = tuple(dict.fromkeys(_CKA[name][0] for name in by_grams))
-        widths = grams.widths(source, kernels, fraction=fraction, sigma=sigma)
-        sums = grams.hsic_sums(
-            source,
-            kernels=kernels,
-            widths=widths,
-            memory=memory * 2**30,
-            progress=progress,
-        )
+        with source.folder_in(spill) as folder:
+            features_of = source.source(
+                networks, batches, policy_of_batch, first, tile=tile, folder=folder
+            )
+            sums = grams.hsic_sums(
+                features_of,
+                kernels=kernels,
+                widths=grams.widths(
+                    features_of, kernels, fraction=fraction, sigma=sigma
+                ),
+                memory=memory * 2**30,
+                progress=progress,
+            )
         values |= {name: _from_sums(name, sums, first, pairs) for name in by_grams}
     return Comparison(
         layers=tuple(tuple(known) for known in first.channels),

@@ -1,103 +1,13 @@
 """The second pass: tiles of the Gram matrices of all layers, and their sums."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax_lib.similarity.streaming import reading, sums, tiles
-from symjax_lib.similarity.streaming.first_pass import FirstPass
-
-Blocks = dict[str, tiles.Block]
-"""Some samples in all layers of one network."""
-
-Span = tuple[int, int]
-"""First batch of a block, and the first after it."""
-
-
-class Source(NamedTuple):
-    """Features that can be computed again, batch by batch.
-
-    A batch is the columns of a tile, a block of several batches its rows.
-
-    Attributes:
-      networks: readers.
-      batches: inputs.
-      policy: what becomes of space.
-      first: what the first pass found.
-      spans: for each block its batches, `(start, stop)`.
-    """
-
-    networks: Sequence[reading.Reader]
-    batches: Sequence[Any]
-    policy: str
-    first: FirstPass
-    spans: tuple[tuple[int, int], ...]
-
-    def samples(self, start: int, stop: int) -> slice:
-        """Returns which samples some batches have."""
-        before = sum(self.first.counts[:start])
-        return slice(before, before + sum(self.first.counts[start:stop]))
-
-    def batch(self, network: int, index: int) -> Blocks:
-        """Computes the features of a batch in all layers of a network.
-
-        Args:
-          network: its number.
-          index: of the batch.
-        """
-        known = self.first.channels[network]
-        (found,) = reading.read(
-            [self.networks[network]], index, self.batches[index], self.policy
-        )
-        # One layer after the other, so that only one is there twice.
-        return {name: tiles.block(found.pop(name), known[name]) for name in [*found]}
-
-    def block(self, network: int, span: tuple[int, int]) -> Blocks:
-        """Computes the features of some batches in all layers of a network.
-
-        Args:
-          network: its number.
-          span: of the batches.
-        """
-        parts = [self.batch(network, index) for index in range(*span)]
-        # One layer after the other, so that only one is there twice.
-        return {
-            name: _joined([part.pop(name) for part in parts]) for name in [*parts[0]]
-        }
-
-
-def _joined(parts: list[tiles.Block]) -> tiles.Block:
-    values = [part.values for part in parts]
-    whole = values[0] if len(values) == 1 else jnp.concatenate(values, axis=1)
-    return parts[0]._replace(values=whole)
-
-
-def source(
-    networks: Sequence[reading.Reader],
-    batches: Sequence[Any],
-    policy: str,
-    first: FirstPass,
-    *,
-    tile: int,
-) -> Source:
-    """Groups batches into blocks of at least `tile` samples, but for the last.
-
-    Args:
-      networks: readers.
-      batches: inputs.
-      policy: what becomes of space.
-      first: what the first pass found.
-      tile: samples.
-    """
-    spans, start = [], 0
-    for stop in range(1, len(batches) + 1):
-        if sum(first.counts[start:stop]) >= tile or stop == len(batches):
-            spans.append((start, stop))
-            start = stop
-    return Source(networks, batches, policy, first, tuple(spans))
+from symjax_lib.similarity.streaming import sums, tiles
+from symjax_lib.similarity.streaming.source import Blocks, Source, Span
 
 
 def widths(

@@ -46,13 +46,22 @@ def block(x: jax.Array, known: Channels) -> Block:
       known: of the whole layer.
     """
     norms = np.sqrt(known.squared_norms(center=True))
-    largest = norms.max()
-    scale = np.where(norms > 0, norms, np.inf)
-    weights = (norms / (largest if largest > 0 else 1)) ** 2
     with jax.enable_x64(True):
-        mean, scale = jnp.asarray(known.mean), jnp.asarray(scale)
+        mean = jnp.asarray(known.mean)
+        scale = jnp.asarray(np.where(norms > 0, norms, np.inf))
         values = _block(x, mean, scale)
-    return Block(values, jnp.asarray(weights, values.dtype))
+    return kept(values, known)
+
+
+def kept(values: jax.Array, known: Channels) -> Block:
+    """Makes a block again of its values.
+
+    Args:
+      values: of a `Block`.
+      known: of the whole layer.
+    """
+    squared = known.squared_norms(center=True)
+    return Block(values, jnp.asarray(squared / (squared.max() or 1), values.dtype))
 
 
 @jax.jit
