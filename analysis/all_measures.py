@@ -189,6 +189,9 @@ def plot(record: Record) -> dict[str, Figure]:
         )
         axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
         axes.set(ylabel="similarity", ylim=(min(0, axes.get_ylim()[0]), 1))
+        axes.set_xlim(-0.6, len(labels) - 0.4)
+        axes.legend(frameon=False, fontsize="small", ncols=2, loc="lower left",
+                    bbox_to_anchor=(0, 1))  # fmt: skip
         figures[f"bars_{start // most + 1}"] = figure
     for name, values in record.values.items():
         size = 2.0 + 0.25 * len(labels)

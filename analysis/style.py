@@ -55,7 +55,7 @@ def bars(
 
 
 def heat_map(axes: Axes, values: np.ndarray, labels: list[str], title: str) -> None:
-    """Draws a matrix with its numbers, on the colour scale from 0 to 1.
+    """Draws a matrix on the colour scale from 0 to 1, with its numbers if it is small.
 
     Args:
       axes: to draw on.
@@ -63,12 +63,14 @@ def heat_map(axes: Axes, values: np.ndarray, labels: list[str], title: str) -> N
       labels: of rows and columns, `[L]`.
       title: above it.
     """
-    axes.imshow(values, origin="lower", vmin=0, vmax=1, cmap="magma")
+    image = axes.imshow(values, origin="lower", vmin=0, vmax=1, cmap="magma")
     ticks = range(len(labels))
     axes.set_xticks(ticks, labels, rotation=45, ha="right", fontsize="small")
     axes.set_yticks(ticks, labels, fontsize="small")
     axes.set_title(title, fontsize="medium")
-    if len(labels) <= 10:
+    if len(labels) > 10:
+        axes.get_figure(root=True).colorbar(image, ax=axes, shrink=0.8)
+    else:
         for i, row in enumerate(values):
             for j, value in enumerate(row):
                 color = "white" if value < 0.6 else "black"
