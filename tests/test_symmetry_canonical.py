@@ -78,9 +78,9 @@ def test_under_jit_and_vmap():
     _, v, _, spec = traced("relu")
     form = jax.jit(symmetry.canonicalize, static_argnums=0)(spec, v)
     keys = jax.random.split(jax.random.key(0), 4)
-    elements = jax.vmap(lambda key: symmetry.sample(key, spec))(keys)
-    moved = jax.vmap(lambda g: symmetry.act(spec, g, v))(elements)
-    forms = jax.vmap(lambda w: symmetry.canonicalize(spec, w))(moved)
+    random = lambda key: symmetry.act(spec, symmetry.sample(key, spec), v)
+    moved = jax.jit(jax.vmap(random))(keys)
+    forms = jax.jit(jax.vmap(lambda w: symmetry.canonicalize(spec, w)))(moved)
     for i in range(4):
         assert difference(jax.tree.map(lambda a, i=i: a[i], forms), form) < 1e-8
 

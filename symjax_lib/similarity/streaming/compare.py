@@ -78,7 +78,8 @@ def compare(
       fraction: widths of "rbf_cka" and "laplace_cka", as in `similarity.rbf_cka`.
       sigma: the width itself.
       memory: GiB for features and tiles; more of it saves passes. What one batch needs
-        in the networks comes on top.
+        in the networks comes on top, and what the C library keeps of freed memory:
+        glibc gives it back if the environment has `MALLOC_MMAP_THRESHOLD_=1048576`.
       tile: samples in the rows of a tile, at least.
       spill: a folder with room for the features of all networks (24 GB for two Myrtle
         CNNs of width 64 on 10,000 images), which are then read again and not computed
