@@ -22,7 +22,7 @@ from symjax_lib.similarity import streaming
 TITLE = "Sensitivity of the measures"
 REMOVED = (0.125, 0.25, 0.5, 0.625, 0.75, 0.875)
 """Parts of the principal components that are removed, those of least variance."""
-_IMAGES = 256
+_IMAGES = 128
 
 
 class Record(NamedTuple):
@@ -32,9 +32,10 @@ class Record(NamedTuple):
       layers: `L` of them.
       networks: `S` numbers.
       images: that features were computed on.
+      behaved: number of test images that behaviour was measured on.
       values: for each measure `[S, L, R]`, for each of `REMOVED`.
       between: for each measure `[L]`, the mean over pairs of networks.
-      targets: for each kind of difference in behaviour `[S, L, R]`, on all test images.
+      targets: for each kind of difference in behaviour `[S, L, R]`.
       ceilings: for each the best rank correlation that its noise allows.
       correlations: for each measure and target one for each layer, of dissimilarity
         with difference over networks and parts.
@@ -43,6 +44,7 @@ class Record(NamedTuple):
     layers: tuple[Layer, ...]
     networks: np.ndarray
     images: int
+    behaved: int
     values: dict[str, np.ndarray]
     between: dict[str, np.ndarray]
     targets: dict[str, np.ndarray]
@@ -59,7 +61,8 @@ def compute(
       subject: the networks; at least four for intervals.
       progress: called with what is being done.
     """
-    few = Images(subject.measured.images[:_IMAGES], subject.measured.labels[:_IMAGES])
+    measured = subject.measured
+    few = Images(measured.images[:_IMAGES], measured.labels[:_IMAGES])
     subject = subject._replace(measured=few)
     seeds = compared.similarities(subject, compared.MEASURES, progress)
     between = {
@@ -75,7 +78,7 @@ def compute(
             bases = principal.bases(taps[layer.name], REMOVED)
             for name, row in _similarities(taps[layer.name], bases).items():
                 values[name].append(row)
-            outputs.append(_behaviour(subject, network, layer.name, bases))
+            outputs.append(_behaviour(measured, network, layer.name, bases))
     shape = (len(subject.networks), len(subject.layers), len(REMOVED))
     whole, *halves = (
         {
@@ -89,6 +92,7 @@ def compute(
         layers=subject.layers,
         networks=np.arange(shape[0]),
         images=len(few.images),
+        behaved=len(measured.images),
         values=tables,
         between=between,
         targets=whole,
@@ -129,15 +133,15 @@ def _similarities(x: jax.Array, bases: list[principal.Basis]) -> dict[str, np.nd
 
 
 def _behaviour(
-    subject: Compared,
+    measured: Images,
     network: stitching.Network,
     layer: str,
     bases: list[principal.Basis],
 ) -> list[dict[str, np.ndarray]]:
-    """Returns differences `[R]` on all test images, and on every second of them."""
-    labels = np.asarray(subject.test.labels)
+    """Returns differences `[R]` on all these images, and on every second of them."""
+    labels = np.asarray(measured.labels)
     log_p = compared.log_softmax(
-        principal.outputs(network, layer, subject.test.images, bases)
+        principal.outputs(network, layer, measured.images, bases)
     )
 
     def on(part: slice) -> dict[str, np.ndarray]:
@@ -235,9 +239,9 @@ def caption(record: Record) -> str:
     return (
         "Components of least variance are removed from the channels of one layer at a "
         f"time, in {len(record.networks)} networks; features on {record.images} test "
-        "images, behaviour on all. Noticed at: the mean part removed at which the "
-        "similarity to the whole layer is first below the mean similarity between "
-        "networks; less is more sensitive, 1 is never. Then the mean over layers of "
-        "Spearman's rank correlation of dissimilarity with the change in behaviour; "
-        "the noise ceiling is what a perfect measure could reach."
+        f"images, behaviour on {record.behaved}. Noticed at: the mean part removed at "
+        "which the similarity to the whole layer is first below the mean similarity "
+        "between networks; less is more sensitive, 1 is never. Then the mean over "
+        "layers of Spearman's rank correlation of dissimilarity with the change in "
+        "behaviour; the noise ceiling is what a perfect measure could reach."
     )

@@ -1,6 +1,6 @@
 """One look for all figures; nothing here is global."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def heat_map(axes: Axes, values: np.ndarray, labels: list[str], title: str) -> N
     axes.set_yticks(ticks, labels, fontsize="small")
     axes.set_title(title, fontsize="medium")
     if len(labels) > 10:
-        axes.get_figure(root=True).colorbar(image, ax=axes, shrink=0.8)
+        cast(Figure, axes.get_figure(root=True)).colorbar(image, ax=axes, shrink=0.8)
     else:
         for i, row in enumerate(values):
             for j, value in enumerate(row):

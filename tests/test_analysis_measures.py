@@ -114,9 +114,8 @@ def test_sensitivity(subject):
     # And the network really runs with what is left.
     logits = removed @ network.variables["c"]
     before = x @ network.variables["c"]
-    images = subject._replace(test=subject.measured)
     behaviour = sensitivity._behaviour(
-        images, network, "second", principal.bases(x, sensitivity.REMOVED)
+        subject.measured, network, "second", principal.bases(x, sensitivity.REMOVED)
     )[0]
     assert behaviour["disagreement"][3] == pytest.approx(
         float((logits.argmax(-1) != before.argmax(-1)).mean())
