@@ -5,6 +5,9 @@
 Weights are random: neither time nor memory depends on them. Prints one JSON line with
 seconds, peak resident memory and the share of the matrix product's peak, which is
 measured before and after in the same process.
+
+So that the peak is what is really held, make glibc give back what is freed, in large
+pages: `GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1048576`.
 """
 
 import argparse

@@ -63,7 +63,7 @@ def assert_close(what: str, actual: jax.Array, expected: jax.Array) -> None:
 
 
 @given(architectures, st.integers(0, 3))
-@settings(QUIET, max_examples=25)
+@settings(QUIET, max_examples=15)
 def test_random_architectures(net, seed):
     assert_symmetric(net, seed)
 
@@ -95,7 +95,7 @@ def test_no_more_scalings_than_there_are(net, seed):
 
 
 @given(plain, st.integers(0, 3))
-@settings(QUIET, max_examples=20)
+@settings(QUIET, max_examples=12)
 def test_all_scalings(net, seed):
     found, (scalings, free) = numbers(net, seed)
     assert scalings <= found <= scalings + free

@@ -9,6 +9,8 @@ from zoos import TINY, fake
 from train import configs, ensemble
 from train.configs import MODELS, PRESETS, UserError
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_takes_two_steps(name):

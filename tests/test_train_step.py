@@ -5,11 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from symjax_lib import models
 from train import step
 from train.configs import PRESETS, Config
 from train.step import TrainState
+
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
 
 N, CLASSES = 12, 3
 
