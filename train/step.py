@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn, struct
 
+from train import winograd
 from train.configs import Config
 
 
@@ -139,9 +140,10 @@ def make_train_step(
 
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Sums, Any]]:
             variables = {**state.variables, "params": params}
-            logits, updates = model.apply(
-                variables, x, train=True, mutable=["batch_stats"]
-            )
+            with nn.intercept_methods(winograd.intercept):
+                logits, updates = model.apply(
+                    variables, x, train=True, mutable=["batch_stats"]
+                )
             sums = _sums(logits, y)
             return sums.loss / len(y), (sums, updates)
 

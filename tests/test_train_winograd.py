@@ -1,0 +1,78 @@
+"""The convolution against `lax.conv`, in value and gradients."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train import winograd
+
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
+
+def plain(x, kernel):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=numbers, precision="highest"
+    )
+
+
+@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("n", "height", "width", "channels", "features"),
+    [(1, 4, 4, 1, 1), (3, 8, 12, 5, 7), (2, 16, 8, 64, 3)],
+)
+def test_value_and_gradients(n, height, width, channels, features, x64):
+    rng = np.random.default_rng(n)
+    with jax.enable_x64(x64):
+        dtype = "float64" if x64 else "float32"
+        x = jnp.asarray(rng.normal(size=(n, height, width, channels)), dtype)
+        kernel = jnp.asarray(rng.normal(size=(3, 3, channels, features)), dtype)
+        dy = jnp.asarray(rng.normal(size=(n, height, width, features)), dtype)
+        y, vjp = jax.vjp(winograd.conv3x3, x, kernel)
+        expected, plain_vjp = jax.vjp(plain, x, kernel)
+        relative = 1e-14 if x64 else 4e-6
+        for found, known in zip((y, *vjp(dy)), (expected, *plain_vjp(dy)), strict=True):
+            assert found.dtype == known.dtype
+            size = float(jnp.abs(known).max())
+            np.testing.assert_allclose(found, known, rtol=0, atol=relative * size)
+
+
+def test_many_seeds_at_once():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 3, 8, 8, 4)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(2, 3, 3, 4, 5)), jnp.float32)
+    np.testing.assert_allclose(
+        jax.vmap(winograd.conv3x3)(x, kernel), jax.vmap(plain)(x, kernel), atol=2e-4
+    )
+
+
+def replaced(layer, x):
+    """Whether a layer is computed by `conv3x3`; its value must be the same."""
+    variables = layer.init(jax.random.key(0), x)
+    expected = layer.apply(variables, x)
+    with nn.intercept_methods(winograd.intercept):
+        apply = lambda v, x: layer.apply(v, x)
+        jaxpr = str(jax.make_jaxpr(apply)(variables, x))
+        np.testing.assert_allclose(apply(variables, x), expected, atol=1e-4)
+    return "custom_vjp" in jaxpr
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is for CPUs")
+def test_layers_that_fit_are_replaced_and_no_others():
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 32))
+    assert replaced(nn.Conv(4, (3, 3), padding=1), x)
+    assert replaced(nn.Conv(4, (3, 3), use_bias=False), x)
+    assert replaced(nn.Conv(4, (3, 3), padding=1, strides=(1, 1)), x)
+    assert not replaced(nn.Conv(4, (1, 1)), x)
+    assert not replaced(nn.Conv(4, (3, 3), padding=0), x)
+    assert not replaced(nn.Conv(4, (3, 3), padding="CIRCULAR"), x)
+    assert not replaced(nn.Conv(4, (3, 3), padding=1, strides=2), x)
+    assert not replaced(nn.Conv(4, (3, 3), kernel_dilation=2), x)
+    assert not replaced(nn.Conv(32, (3, 3), feature_group_count=32), x)
+    assert not replaced(nn.Conv(4, (3, 3)), x[..., :8])
+    assert not replaced(nn.Conv(4, (3, 3)), x[:, :6])
+    assert not replaced(nn.Conv(4, (3, 3)), jnp.zeros((1, 32, 32, 32)))
+    assert replaced(nn.Conv(4, (3, 3)), jnp.zeros((1, 32, 32, 64)))
+    assert not replaced(nn.Dense(4), x)
