@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from train import configs, folder, zoo
+from train import configs, devices, folder, zoo
 from train.configs import Config, UserError
 
 
@@ -108,6 +108,7 @@ def table(result: zoo.Zoo) -> str:
 
 if __name__ == "__main__":
     try:
+        devices.use_cores()
         main(parse())
     except UserError as error:
         sys.exit(str(error))

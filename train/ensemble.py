@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train import augment, configs, data, step
+from train import augment, configs, data, devices, step
 from train.configs import Config
 
 EVALUATION_BATCH = 128
@@ -35,27 +35,29 @@ def resolve(strategy: str) -> str:
     return "loop" if jax.default_backend() == "cpu" else "vmap"
 
 
-def groups(seeds: Sequence[int], strategy: str) -> list[list[int]]:
+def groups(seeds: Sequence[int], strategy: str, *, devices: int = 1) -> list[list[int]]:
     """Divides seeds into the groups that are trained together.
 
     Args:
       seeds: any.
-      strategy: `loop` gives groups of one, `vmap` a single group.
+      strategy: `loop` gives groups of one for each device, `vmap` a single group.
+      devices: their number.
 
     Returns:
       The groups, in order.
 
     Example:
-      >>> groups([0, 1, 2], "loop"), groups([0, 1, 2], "vmap")
-      ([[0], [1], [2]], [[0, 1, 2]])
+      >>> groups([0, 1, 2], "loop", devices=2), groups([0, 1, 2], "vmap")
+      ([[0, 1], [2]], [[0, 1, 2]])
     """
-    if strategy == "vmap":
-        return [list(seeds)] if seeds else []
-    return [[seed] for seed in seeds]
+    size = len(seeds) if strategy == "vmap" else devices
+    return [list(seeds[i : i + size]) for i in range(0, len(seeds), size or 1)]
 
 
 def lift(fn: Callable, strategy: str, in_axes: Sequence[int | None]) -> Callable:
     """Lifts a function of one seed to arguments that are stacked over seeds.
+
+    Devices share the seeds.
 
     Args:
       fn: any function of arrays or pytrees.
@@ -66,7 +68,7 @@ def lift(fn: Callable, strategy: str, in_axes: Sequence[int | None]) -> Callable
       A function whose results are stacked along axis 0.
     """
     if strategy == "vmap":
-        return jax.vmap(fn, tuple(in_axes))
+        return devices.on_each(jax.vmap(fn, tuple(in_axes)), in_axes)
 
     def looped(*args: Any) -> Any:
         stacked = [arg for arg, axis in zip(args, in_axes, strict=True) if axis == 0]
@@ -77,7 +79,7 @@ def lift(fn: Callable, strategy: str, in_axes: Sequence[int | None]) -> Callable
             results.append(fn(*(at(arg) if axis == 0 else arg for arg, axis in pairs)))
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
-    return looped
+    return devices.on_each(looped, in_axes)
 
 
 def jit_once(fn: Callable) -> Callable:
@@ -158,7 +160,9 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
     normalise = functools.partial(data.normalise, dataset)
     image = normalise(dataset.train_images[0])
     evaluate = step.make_evaluate(model, normalise=normalise)
-    evaluate = jax.jit(lift(evaluate, strategy, (0, None, None)))
+    options = devices.compiler_options()
+    evaluate = lift(evaluate, strategy, (0, None, None))
+    evaluate = jax.jit(evaluate, compiler_options=options)
     train_step = step.make_train_step(
         model,
         optimiser,
@@ -171,12 +175,11 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
         normalise=normalise,
     )
     train_step = lift(train_step, strategy, (0, 0, 0, None, None))
+    train_step = jax.jit(train_step, donate_argnums=0, compiler_options=options)
     init = lift(step.make_init(model, optimiser, image), strategy, (0,))
     return Functions(
         init=jit_once(init),
-        train_epoch=_make_train_epoch(
-            jax.jit(train_step, donate_argnums=0), dataset, rest, config.batch_size
-        ),
+        train_epoch=_make_train_epoch(train_step, dataset, rest, config.batch_size),
         validate=_on_all(
             evaluate, dataset.train_images[held_out], dataset.train_labels[held_out]
         ),
@@ -188,7 +191,11 @@ def _make_train_epoch(
     train_step: Callable, dataset: data.Dataset, indices: np.ndarray, batch_size: int
 ) -> Callable[..., tuple[step.TrainState, np.ndarray]]:
     """Returns a function that shuffles, then loops over the steps of an epoch."""
-    images, labels = jax.device_put((dataset.train_images, dataset.train_labels))
+    images_and_labels = functools.cache(
+        functools.partial(
+            devices.replicate, (dataset.train_images, dataset.train_labels)
+        )
+    )
     steps = len(indices) // batch_size
 
     @jax.jit
@@ -201,7 +208,9 @@ def _make_train_epoch(
     def train_epoch(
         state: step.TrainState, keys: jax.Array, epoch: int
     ) -> tuple[step.TrainState, np.ndarray]:
-        keys, order = start(keys, epoch)
+        seeds = len(keys)
+        images, labels = images_and_labels(seeds)
+        state, keys, order = devices.shard((state, *start(keys, epoch)), seeds)
         sums = []
         # No scan, as XLA's CPU convolutions are slow inside a loop of its own; and
         # nothing here waits for a result.
@@ -220,15 +229,19 @@ def _on_all(
     padding = -len(labels) % EVALUATION_BATCH
     filled = np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)])
     marked = np.pad(labels, (0, padding), constant_values=-1)
-    batches = jax.device_put(
-        [
-            (filled[i : i + EVALUATION_BATCH], marked[i : i + EVALUATION_BATCH])
-            for i in range(0, len(marked), EVALUATION_BATCH)
-        ]
+    starts = range(0, len(marked), EVALUATION_BATCH)
+    parts = [slice(i, i + EVALUATION_BATCH) for i in starts]
+    batches = functools.cache(
+        functools.partial(devices.replicate, [(filled[i], marked[i]) for i in parts])
     )
-    return lambda variables: _mean(
-        [evaluate(variables, *batch) for batch in batches], len(labels)
-    )
+
+    def on_all(variables: Any) -> np.ndarray:
+        seeds = len(jax.tree.leaves(variables)[0])
+        variables = devices.shard(variables, seeds)
+        sums = [evaluate(variables, *batch) for batch in batches(seeds)]
+        return _mean(sums, len(labels))
+
+    return on_all
 
 
 def _mean(sums: Sequence[step.Sums], count: int) -> np.ndarray:

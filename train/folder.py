@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from train import checkpoints, configs, data, group
+from train import checkpoints, configs, data, devices, group
 from train.configs import Config, UserError
 
 MANIFEST = {
@@ -258,7 +258,8 @@ def _environment() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         # XLA divides sums among the cores it may use.
-        "cores": _cores(),
+        "cores": devices.cores(),
+        "devices": jax.device_count(),
         "x64": jax.config.read("jax_enable_x64"),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
@@ -268,13 +269,6 @@ _PACKAGES = (
     "symjax_lib", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint",
     "scikit-learn", "tensorflow-datasets", "pillow",
 )  # fmt: skip
-
-
-def _cores() -> int | None:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count()
 
 
 def _version(name: str) -> str:

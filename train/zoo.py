@@ -108,7 +108,7 @@ def _train(
     strategy = ensemble.resolve(config.strategy)
     # Apart, because a group goes on from where all of it has been.
     for part in (started, fresh):
-        for seeds in ensemble.groups(part, strategy):
+        for seeds in ensemble.groups(part, strategy, devices=jax.device_count()):
             folders = [place(seed) for seed in seeds]
             new = group.train(config, functions, seeds, folders, progress)
             finals |= dict(zip(seeds, new, strict=True))
