@@ -29,16 +29,19 @@ class Ratio(NamedTuple):
       ours: command after `python`.
       theirs: likewise, in the folder of baselines.
       target: the least ratio that we hold to.
+      key: of the figure that both print; seconds, or a speed.
     """
 
     what: str
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
     target: float
+    key: str = "seconds"
 
 
 _SIZE = ("--n", "2000", "--c", "64", "--h", "16", "--w", "16")
 _OURS = ("-m", "benchmarks.max_gram", *_SIZE)
+_STEPS = (("myrtle", 16), ("myrtle", 64), ("resnet20", 16))
 RATIOS = (
     Ratio(
         "max-kernel Gram, row loop of the authors",
@@ -52,6 +55,18 @@ RATIOS = (
         ("torch_max_cka.py", *_SIZE, "--mode", "gemm", "--repeats", "5"),
         1.0,
     ),
+    *(
+        Ratio(
+            f"training, {arch} of width {width}, seeds in turn: {seeds}",
+            ("-m", "benchmarks.zoo_step", *options),
+            ("torch_zoo_step.py", *options),
+            1.0,
+            "images_per_s",
+        )
+        for arch, width in _STEPS
+        for seeds in ("1", "4")
+        for options in [("--arch", arch, "--width", str(width), "--models", seeds)]
+    ),
 )
 
 
@@ -62,19 +77,19 @@ def main() -> None:
         "--torch", type=Path, help="Python of an environment with torch"
     )
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side")
+    parser.add_argument("--only", default="", help="ratios whose name has this text")
     args = parser.parse_args()
     missing = _missing(args.torch)
     if missing:
-        print(f"No ratios: {missing} Our side alone, in seconds:")
-    for ratio in RATIOS:
+        print(f"No ratios: {missing} Our side alone:")
+    for ratio in [ratio for ratio in RATIOS if args.only in ratio.what]:
         ours, theirs = [], []
         for _ in range(args.pairs):
-            ours.append(_seconds([sys.executable, *ratio.ours]))
+            ours.append(_figure([sys.executable, *ratio.ours], ratio.key))
             if not missing:
                 script, *options = ratio.theirs
-                theirs.append(
-                    _seconds([str(args.torch), str(BASELINES / script), *options])
-                )
+                command = [str(args.torch), str(BASELINES / script), *options]
+                theirs.append(_figure(command, ratio.key))
         print(_line(ratio, ours, theirs), flush=True)
 
 
@@ -88,21 +103,24 @@ def _missing(torch: Path | None) -> str:
     return ""
 
 
-def _seconds(command: list[str]) -> float:
+def _figure(command: list[str], key: str) -> float:
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | KEPT, text=True, stdout=-1, check=True
     )
-    return json.loads(done.stdout.splitlines()[-1])["seconds"]
+    return json.loads(done.stdout.splitlines()[-1])[key]
 
 
 def _line(ratio: Ratio, ours: list[float], theirs: list[float]) -> str:
     if not theirs:
-        return f"{ratio.what}: {statistics.median(ours):.3f}"
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+        return f"{ratio.what}: {statistics.median(ours):.3g} {ratio.key}"
+    less = ratio.key == "seconds"
+    pairs = zip(ours, theirs, strict=True)
+    ratios = [b / a if less else a / b for a, b in pairs]
     return (
         f"{ratio.what}: {statistics.median(ratios):.2f} times as fast "
         f"({min(ratios):.2f} to {max(ratios):.2f}; target {ratio.target:g}), "
-        f"{statistics.median(ours):.3f} s against {statistics.median(theirs):.3f} s"
+        f"{statistics.median(ours):.3g} against {statistics.median(theirs):.3g} "
+        f"{ratio.key}"
     )
 
 

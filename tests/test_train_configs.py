@@ -42,7 +42,7 @@ def test_every_model_is_made(name):
     assert ("batch_stats" in shapes) == (name in MODELS_WITH_NORM)
 
 
-MODELS_WITH_NORM = {"myrtle_cnn", "myrtle_cnn_constant_width"}
+MODELS_WITH_NORM = {"myrtle_cnn", "myrtle_cnn_constant_width", "resnet20", "resnet18"}
 
 
 def test_unknown_model_is_refused_with_a_list():

@@ -18,7 +18,12 @@ class Config:
     """Hyper-parameters of a zoo; with the seed they decide the result."""
 
     model: Literal[
-        "myrtle_cnn", "myrtle_cnn_without_norm", "myrtle_cnn_constant_width", "mlp"
+        "myrtle_cnn",
+        "myrtle_cnn_without_norm",
+        "myrtle_cnn_constant_width",
+        "resnet20",
+        "resnet18",
+        "mlp",
     ] = "myrtle_cnn"
     """Architecture."""
     width: int = 64
@@ -120,6 +125,12 @@ MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     ),
     "myrtle_cnn_constant_width": lambda width, classes: models.MyrtleCNN(
         width=width, num_classes=classes, constant_width=True
+    ),
+    "resnet20": lambda width, classes: models.ResNet20(
+        width=width, num_classes=classes
+    ),
+    "resnet18": lambda width, classes: models.ResNet18(
+        width=width, num_classes=classes
     ),
     "mlp": lambda width, classes: models.MLP(
         features=(width, width), num_classes=classes

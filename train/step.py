@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn, struct
 
-from train import winograd
+from train import batch_norm, winograd
 from train.configs import Config
 
 
@@ -140,7 +140,10 @@ def make_train_step(
 
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Sums, Any]]:
             variables = {**state.variables, "params": params}
-            with nn.intercept_methods(winograd.intercept):
+            with (
+                nn.intercept_methods(winograd.intercept),
+                nn.intercept_methods(batch_norm.intercept),
+            ):
                 logits, updates = model.apply(
                     variables, x, train=True, mutable=["batch_stats"]
                 )
