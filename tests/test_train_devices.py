@@ -1,0 +1,98 @@
+"""Groups of seeds on eight virtual devices, in a process of their own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from paths import ROOT
+
+from train import devices, ensemble
+
+CODE = """
+import json, dataclasses
+import jax, numpy as np
+from zoos import TINY, fake
+from train import ensemble
+
+def flat(tree, i):
+    leaves = [np.asarray(leaf)[i].ravel() for leaf in jax.tree.leaves(tree)]
+    return np.concatenate(leaves).astype(float).tolist()
+
+def trained(strategy, seeds, model="myrtle_cnn"):
+    config = dataclasses.replace(
+        TINY, model=model, width=4, strategy=strategy, validation_fraction=0.2
+    )
+    functions = ensemble.make_functions(config, fake())
+    keys = ensemble.seed_keys(config, seeds)
+    state, metrics = functions.train_epoch(functions.init(keys), keys, 0)
+    devices = jax.tree.leaves(state)[0].sharding.device_set
+    results = [
+        flat((state, metrics, functions.validate(state.variables)), i)
+        for i in range(len(seeds))
+    ]
+    return len(devices), results
+
+print(json.dumps({
+    "devices": jax.device_count(),
+    "together": trained("loop", [3, 1, 4]),
+    "alone": [trained("loop", [seed]) for seed in (3, 1, 4)],
+    "mlps": trained("loop", [3, 1, 4], "mlp"),
+    "vmap": trained("vmap", [3, 1, 4, 1], "mlp"),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found():
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_each_seed_has_a_device(found):
+    assert found["devices"] == 8
+    assert found["together"][0] == 3
+    assert [alone[0] for alone in found["alone"]] == [1, 1, 1]
+    assert found["vmap"][0] == 4
+
+
+def test_a_seed_does_not_depend_on_those_on_other_devices(found):
+    together = np.array(found["together"][1])
+    alone = np.array([alone[1][0] for alone in found["alone"]])
+    np.testing.assert_array_equal(together, alone)
+    assert abs(together[0] - together[1]).max() > 1e-3
+
+
+def test_vmap_on_several_devices_gives_the_same_seeds(found):
+    vmap = np.array(found["vmap"][1])
+    np.testing.assert_array_equal(vmap[1], vmap[3])
+    np.testing.assert_allclose(vmap[:3], found["mlps"][1], atol=2e-5)
+
+
+def test_one_device_needs_no_sharding():
+    if jax.device_count() > 1:
+        pytest.skip("there are several devices")
+    assert devices.mesh(3).size == 1
+    assert devices.compiler_options() is None
+
+
+def test_groups_have_a_seed_for_each_device():
+    assert ensemble.groups([3, 1, 4], "loop", devices=1) == [[3], [1], [4]]
+    assert ensemble.groups([3, 1, 4], "loop", devices=2) == [[3, 1], [4]]
+    assert ensemble.groups([3, 1, 4], "vmap", devices=2) == [[3, 1, 4]]
