@@ -1,3 +1,4 @@
+import functools
 import types
 
 import jax.numpy as jnp
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 from paths import shared
 
-from train import data
+from train import cache, data, sources
 from train.configs import UserError
 
 
@@ -57,7 +58,7 @@ def test_split_refuses_an_empty_side(fraction):
 
 
 def test_normalise_gives_mean_0_and_deviation_1(monkeypatch):
-    monkeypatch.setitem(data.DATASETS, "digits", lambda _: arrays(500))
+    monkeypatch.setitem(sources.BUILT_IN, "digits", lambda: arrays(500))
     fake = data.load("digits")
     values = fake.train_images.reshape(-1, 3) / 255
     np.testing.assert_allclose(fake.mean, values.mean(axis=0), rtol=1e-6)
@@ -73,20 +74,18 @@ def test_fingerprint_sees_one_pixel(monkeypatch):
     for change in (0, 1):
         fake = arrays()
         fake.test_images[-1, -1, -1, -1] ^= change
-        monkeypatch.setitem(data.DATASETS, "digits", lambda _, fake=fake: fake)
+        monkeypatch.setitem(sources.BUILT_IN, "digits", lambda fake=fake: fake)
         prints.add(data.load("digits").fingerprint)
     assert len(prints) == 2
 
 
-def test_unknown_data_set_is_refused_with_a_list():
-    with pytest.raises(UserError, match=r"'mnist'.*digits, cifar10"):
-        data.load("mnist")
-
-
 def test_missing_data_name_the_folder_and_the_way_out(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=f"{tmp_path}/cifar10.*--data-dir") as error:
-        data.load("cifar10", data_dir=tmp_path)
-    assert "download_and_prepare" in str(error.value)
+    for name in ("cifar10", "fashion_mnist"):
+        message = f"{tmp_path}/{name}; digits needs no files.*--data-dir"
+        with pytest.raises(UserError, match=message) as error:
+            data.load(name, data_dir=tmp_path)
+        assert f"builder('{name}'" in str(error.value)
+        assert "download_and_prepare" in str(error.value)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "other"))
     with pytest.raises(UserError, match=f"{tmp_path}/other/cifar10"):
         data.load("cifar10")
@@ -119,21 +118,21 @@ def test_cache_is_used_if_whole_and_rebuilt_if_not(tmp_path):
     def same(result):
         return all(map(np.array_equal, result, arrays()))
 
-    assert same(data._cached(path, build))
-    assert same(data._cached(path, build))
+    assert same(cache.cached(path, build))
+    assert same(cache.cached(path, build))
     assert len(built) == 1
     for count, damage in enumerate(damages(path)):
         path.write_bytes(damage)
-        assert same(data._cached(path, build)), count
+        assert same(cache.cached(path, build)), count
         assert len(built) == 2 + count
     assert {p.name for p in path.parent.iterdir()} == {"a.npz", "other.npz"}
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    cache = tmp_path / "file" / "cache.npz"
+    path = tmp_path / "file" / "cache.npz"
     with pytest.warns(UserWarning, match="cannot be written, so not cached"):
-        found = data._cached(cache, arrays)
+        found = cache.cached(path, arrays)
     np.testing.assert_array_equal(found.train_images, arrays().train_images)
 
 
@@ -145,28 +144,115 @@ def test_a_damaged_data_set_is_one_error_that_names_it(tmp_path):
         data.load("cifar10", data_dir=tmp_path)
 
 
-def test_cache_is_named_by_the_content_of_its_source(tmp_path, monkeypatch):
-    """Other files, of the same names and sizes, are decoded anew."""
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """Three images in a set of TensorFlow Datasets, of the colour that a file says."""
 
-    class Source(list):
-        dataset_info = types.SimpleNamespace(
-            splits={
-                split: types.SimpleNamespace(filepaths=[tmp_path / split])
-                for split in ("train", "test")
-            }
-        )
-
-    def source(split, _):
+    def source(name, split, _, ids=True, count=3):
         fill = (tmp_path / split).read_bytes()[0]
         image = np.full((4, 4, 3), fill, np.uint8)
-        return Source(
-            {"id": b"%d" % i, "image": image + i, "label": i} for i in (2, 0, 1)
-        )
+        splits = {
+            part: types.SimpleNamespace(filepaths=[tmp_path / part], num_examples=count)
+            for part in ("train", "test")
+        }
+        items = [{"image": image + i, "label": i} for i in (2, 0, 1)]
+        for item in items if ids else ():
+            item["id"] = b"%d" % item["label"]
+        info = types.SimpleNamespace(splits=splits)
+        return type("Source", (list,), {"dataset_info": info})(items)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(data, "_source", source)
-    (tmp_path / "cifar10" / "1").mkdir(parents=True)
-    (tmp_path / "cifar10" / "1" / "dataset_info.json").touch()
+    monkeypatch.setattr(sources, "_source", source)
+    for name in ("cifar10", "fashion_mnist"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1" / "dataset_info.json").touch()
+    for split in ("train", "test"):
+        (tmp_path / split).write_bytes(b"a")
+    return source
+
+
+def test_a_set_without_ids_stays_in_its_order(prepared, tmp_path, monkeypatch):
+    without = functools.partial(prepared, ids=False)
+    monkeypatch.setattr(sources, "_source", without)
+    loaded = data.load("fashion_mnist", data_dir=tmp_path)
+    assert loaded.train_labels.tolist() == [2, 0, 1]
+
+
+def test_a_set_with_images_missing_is_refused(prepared, tmp_path, monkeypatch):
+    more = functools.partial(prepared, count=4)
+    monkeypatch.setattr(sources, "_source", more)
+    with pytest.raises(UserError, match=r"\[3, 3\].*own account \[4, 4\]"):
+        data.load("cifar10", data_dir=tmp_path)
+
+
+def test_a_file_of_images_and_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 5, 6), dtype=np.uint8)
+    labels = np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    loaded = data.load(str(tmp_path / "a.npz"))
+    assert loaded.train_images.shape == (16, 5, 6, 1)
+    assert loaded.test_labels.tolist() == [0, 1, 0, 1]
+    rest, test = data.split(labels, 0.2)
+    np.testing.assert_array_equal(loaded.test_images[..., 0], images[test])
+    np.testing.assert_array_equal(loaded.train_images[..., 0], images[rest])
+    four = data.Arrays(*(array[:, ...] for array in arrays()))
+    four = four._replace(train_labels=np.arange(6) % 3)
+    np.savez(tmp_path / "b.npz", **four._asdict())
+    again = data.load(str(tmp_path / "b.npz"))
+    for name in data.Arrays._fields:
+        np.testing.assert_array_equal(getattr(again, name), getattr(four, name))
+    assert again.train_labels.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": np.zeros((6, 4, 4, 3))}, "uint8 from 0 to 255.*float64"),
+        ({"images": np.zeros((6, 4), np.uint8)}, r"\(N, H, W, C\)"),
+        ({"images": np.zeros((0, 4, 4, 3), np.uint8), "labels": []}, "fraction|uint8"),
+        ({"labels": np.arange(5)}, "6 images and 5 labels"),
+        ({"labels": np.arange(6) % 2 + 0.5}, "integers"),
+        ({"labels": np.arange(6) // 3 * 2}, "without a gap"),
+        ({"labels": np.arange(6) // 3 - 1}, "without a gap"),
+        ({"labels": None}, "must have the arrays train_images.*it has images"),
+    ],
+)
+def test_files_of_something_else_are_refused(tmp_path, change, message):
+    good = {"images": np.zeros((6, 4, 4, 3), np.uint8), "labels": np.arange(6) // 3}
+    stored = {k: v for k, v in (good | change).items() if v is not None}
+    np.savez(tmp_path / "a.npz", **stored)
+    with pytest.raises(UserError, match=message):
+        data.load(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"test_images": np.zeros((6, 5, 4, 3), np.uint8)},
+            r"\(4, 4, 3\).*\(5, 4, 3\)",
+        ),
+        ({"test_labels": np.full(6, 3)}, "from 0 to 2.*from 3 to 3"),
+        ({"test_labels": np.zeros(5, int)}, "must be 6 integers"),
+    ],
+)
+def test_test_images_that_do_not_fit_are_refused(tmp_path, change, message):
+    good = arrays()._replace(train_labels=np.arange(6) % 3)._asdict()
+    np.savez(tmp_path / "a.npz", **(good | change))
+    with pytest.raises(UserError, match=message):
+        data.load(str(tmp_path / "a.npz"))
+
+
+def test_a_file_that_is_no_archive_or_not_there_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"no archive")
+    for name in ("a.npz", "b.npz"):
+        with pytest.raises(UserError, match=f"{tmp_path}/{name} cannot be read"):
+            data.load(str(tmp_path / name))
+
+
+def test_cache_is_named_by_the_content_of_its_source(tmp_path, prepared):
+    """Other files, of the same names and sizes, are decoded anew."""
     for fill in (b"a", b"b"):
         (tmp_path / "train").write_bytes(fill)
         (tmp_path / "test").write_bytes(b"t")
@@ -202,7 +288,7 @@ def test_cifar10_is_the_official_one(cifar10):
 
 
 def test_cifar10_comes_from_the_cache_the_second_time(cifar10, monkeypatch):
-    monkeypatch.setattr(data, "_decode", lambda source: pytest.fail("decoded again"))
+    monkeypatch.setattr(sources, "_decode", lambda source: pytest.fail("decoded again"))
     again = data.load("cifar10", data_dir=shared("data/tfds"))
     assert again.fingerprint == cifar10.fingerprint
     np.testing.assert_array_equal(again.train_images, cifar10.train_images)
@@ -210,7 +296,7 @@ def test_cifar10_comes_from_the_cache_the_second_time(cifar10, monkeypatch):
 
 
 def test_cifar10_in_the_cache_is_what_the_source_has(cifar10):
-    source = data._source("test", shared("data/tfds"))
+    source = sources._source("cifar10", "test", shared("data/tfds"))
     for item in (source[i] for i in range(0, len(source), 500)):
         index = int(item["id"].decode().removeprefix("test_"))
         np.testing.assert_array_equal(cifar10.test_images[index], item["image"])

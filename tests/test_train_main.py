@@ -11,7 +11,7 @@ import pytest
 from paths import ROOT
 from zoos import TINY, arrays
 
-from train import __main__ as command, data, zoo
+from train import __main__ as command, sources, zoo
 from train.configs import PRESETS, UserError
 
 
@@ -60,7 +60,7 @@ def test_an_unknown_config_is_one_line_with_the_known_ones():
 
 
 def test_table_has_each_seed_then_mean_and_sd(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(data.DATASETS, "digits", lambda _: arrays())
+    monkeypatch.setitem(sources.BUILT_IN, "digits", arrays)
     args = command.Arguments(dataclasses.replace(TINY, epochs=1), tmp_path / "run")
     command.main(args)
     out = capsys.readouterr().out
@@ -82,7 +82,7 @@ def test_table_has_each_seed_then_mean_and_sd(tmp_path, capsys, monkeypatch):
 
 
 def test_a_run_that_diverged_as_a_whole_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setitem(data.DATASETS, "digits", lambda _: arrays())
+    monkeypatch.setitem(sources.BUILT_IN, "digits", arrays)
     config = dataclasses.replace(TINY, epochs=1, learning_rate=1e30)
     with pytest.raises(UserError, match="every seed of .* diverged"):
         command.main(command.Arguments(config, tmp_path / "run"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from zoos import TINY, arrays
 
-from train import data, ensemble, folder, group, zoo
+from train import data, ensemble, folder, group, sources, zoo
 from train.configs import UserError
 
 
@@ -31,7 +31,7 @@ def compiled():
 @contextlib.contextmanager
 def tiny(compiled):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(data.DATASETS, "digits", lambda _: arrays())
+        patched.setitem(sources.BUILT_IN, "digits", arrays)
         patched.setattr(ensemble, "make_functions", compiled)
         yield
 
@@ -356,7 +356,7 @@ def unfinished(tmp_path, killed):
 
 
 def test_other_data_are_refused(unfinished, monkeypatch):
-    monkeypatch.setitem(data.DATASETS, "digits", lambda _: arrays(seed=1))
+    monkeypatch.setitem(sources.BUILT_IN, "digits", lambda: arrays(seed=1))
     refused(unfinished, "other|fingerprint", resume=True)
 
 

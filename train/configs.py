@@ -28,8 +28,9 @@ class Config:
     """Architecture."""
     width: int = 64
     """Channels of the first layer (of both hidden layers for `mlp`)."""
-    dataset: Literal["digits", "cifar10"] = "cifar10"
-    """Data set; `digits` needs no download."""
+    dataset: str = "cifar10"
+    """`digits`, which needs no download; a set of TensorFlow Datasets, such as
+    `cifar10` or `fashion_mnist`; or an `.npz` file of images and labels."""
     epochs: int = 50
     """Passes over the training images."""
     batch_size: int = 32
