@@ -1,15 +1,17 @@
 """Trains a zoo: `python -m train CONFIG --out RUN [--seeds N] [--resume]`."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 import tyro
 from tqdm import tqdm
 
-from train import configs, devices, folder, zoo
+from train import cache, configs, devices, folder, zoo
 from train.configs import Config, UserError
 
 
@@ -106,9 +108,17 @@ def table(result: zoo.Zoo) -> str:
     return "\n".join(lines)
 
 
+def _prepare() -> None:
+    """Sets JAX up for a process that only trains; before it looks for devices."""
+    devices.use_cores()
+    # Programs that were compiled once start at once; JAX's own variable has precedence.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache.folder() / "xla"))
+
+
 if __name__ == "__main__":
     try:
-        devices.use_cores()
+        _prepare()
         main(parse())
     except UserError as error:
         sys.exit(str(error))
