@@ -79,10 +79,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side")
     parser.add_argument("--only", default="", help="ratios whose name has this text")
     args = parser.parse_args()
+    chosen = [ratio for ratio in RATIOS if args.only in ratio.what]
+    if not chosen:
+        names = "; ".join(ratio.what for ratio in RATIOS)
+        parser.error(f"--only {args.only!r} is in none of: {names}")
     missing = _missing(args.torch)
     if missing:
         print(f"No ratios: {missing} Our side alone:")
-    for ratio in [ratio for ratio in RATIOS if args.only in ratio.what]:
+    for ratio in chosen:
         ours, theirs = [], []
         for _ in range(args.pairs):
             ours.append(_figure([sys.executable, *ratio.ours], ratio.key))

@@ -178,6 +178,21 @@ def test_a_set_without_ids_stays_in_its_order(prepared, tmp_path, monkeypatch):
     assert loaded.train_labels.tolist() == [2, 0, 1]
 
 
+def test_a_set_in_another_format_is_one_to_prepare(prepared, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise NotImplementedError("no random access")
+
+    monkeypatch.setattr(sources, "_source", refuse)
+    with pytest.raises(UserError, match=r"no cifar10 in array_record format"):
+        data.load("cifar10", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "/nowhere/images", "../images", "a.npy"])
+def test_a_name_that_is_no_set_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match=r"a file of images ends in \.npz"):
+        data.load(name, data_dir=tmp_path)
+
+
 def test_a_set_with_images_missing_is_refused(prepared, tmp_path, monkeypatch):
     more = functools.partial(prepared, count=4)
     monkeypatch.setattr(sources, "_source", more)
@@ -196,8 +211,7 @@ def test_a_file_of_images_and_labels(tmp_path):
     rest, test = data.split(labels, 0.2)
     np.testing.assert_array_equal(loaded.test_images[..., 0], images[test])
     np.testing.assert_array_equal(loaded.train_images[..., 0], images[rest])
-    four = data.Arrays(*(array[:, ...] for array in arrays()))
-    four = four._replace(train_labels=np.arange(6) % 3)
+    four = arrays()._replace(train_labels=np.arange(6) % 3)
     np.savez(tmp_path / "b.npz", **four._asdict())
     again = data.load(str(tmp_path / "b.npz"))
     for name in data.Arrays._fields:

@@ -59,12 +59,25 @@ def replaced(layer, x):
     return "custom_vjp" in jaxpr
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is for CPUs")
-def test_layers_that_fit_are_replaced_and_no_others():
+class Keyword(nn.Module):
+    """Calls a layer that fits by keyword, as models of others may."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Conv(4, (3, 3))(inputs=x)
+
+
+def test_layers_that_fit_are_replaced_on_a_cpu_and_no_others():
     x = jax.random.normal(jax.random.key(1), (2, 8, 8, 32))
-    assert replaced(nn.Conv(4, (3, 3), padding=1), x)
-    assert replaced(nn.Conv(4, (3, 3), use_bias=False), x)
-    assert replaced(nn.Conv(4, (3, 3), padding=1, strides=(1, 1)), x)
+    on_cpu = jax.default_backend() == "cpu"
+    assert replaced(nn.Conv(4, (3, 3), padding=1), x) == on_cpu
+    assert replaced(nn.Conv(4, (3, 3), use_bias=False), x) == on_cpu
+    assert replaced(nn.Conv(4, (3, 3), padding=1, strides=(1, 1)), x) == on_cpu
+    assert replaced(nn.Conv(4, (3, 3)), jnp.zeros((1, 32, 32, 64))) == on_cpu
+    assert not replaced(nn.Conv(4, (3, 3), dtype=jnp.float32), x)
+    assert not replaced(nn.Conv(4, (3, 3), precision="highest"), x)
+    assert not replaced(nn.Conv(4, (3, 3), mask=jnp.ones((3, 3, 32, 4))), x)
+    assert not replaced(Keyword(), x)
     assert not replaced(nn.Conv(4, (1, 1)), x)
     assert not replaced(nn.Conv(4, (3, 3), padding=0), x)
     assert not replaced(nn.Conv(4, (3, 3), padding="CIRCULAR"), x)
@@ -74,5 +87,4 @@ def test_layers_that_fit_are_replaced_and_no_others():
     assert not replaced(nn.Conv(4, (3, 3)), x[..., :8])
     assert not replaced(nn.Conv(4, (3, 3)), x[:, :6])
     assert not replaced(nn.Conv(4, (3, 3)), jnp.zeros((1, 32, 32, 32)))
-    assert replaced(nn.Conv(4, (3, 3)), jnp.zeros((1, 32, 32, 64)))
     assert not replaced(nn.Dense(4), x)

@@ -92,6 +92,7 @@ def _fits(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> bool:
         return False
     if not (layer.use_scale and layer.use_bias and layer.use_fast_variance):
         return False
-    if layer.axis_name is not None or len(args) != 1:
+    if layer.axis_name is not None or layer.dtype is not None or len(args) != 1:
         return False
-    return args[0].ndim == 4 and args[0].dtype == jnp.float32
+    x = args[0]
+    return x.ndim == 4 and x.dtype == layer.param_dtype == jnp.float32

@@ -73,7 +73,7 @@ def _as_read(array: np.ndarray) -> np.ndarray:
 
 
 def _tfds(name: str, data_dir: Path) -> Arrays:
-    if not any(data_dir.glob(f"{name}/*/dataset_info.json")):
+    if not any((data_dir / name).glob("*/dataset_info.json")):
         raise UserError(_missing(name, data_dir))
     try:
         train, test = (_source(name, split, data_dir) for split in ("train", "test"))
@@ -111,9 +111,9 @@ def _source(name: str, split: str, data_dir: Path) -> Any:
 def _missing(name: str, data_dir: Path) -> str:
     return (
         f"load: no {name} in array_record format in {data_dir / name}; "
-        f"{', '.join(BUILT_IN)} needs no files. Name the folder that contains {name} "
-        "with --data-dir, or prepare it there, in an environment that has tensorflow "
-        "too, with\n"
+        f"{', '.join(BUILT_IN)} needs no files, and a file of images ends in .npz. "
+        f"Name the folder that contains {name} with --data-dir, or prepare it there, in "
+        "an environment that has tensorflow too, with\n"
         '  python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{name}', data_dir='{data_dir}', file_format='array_record')"
         '.download_and_prepare()"'

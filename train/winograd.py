@@ -136,13 +136,13 @@ def intercept(
     convolutions of another kind, are computed as they are.
     """
     layer = context.module
-    if context.method_name != "__call__" or not _is_faster(layer, args[0]):
+    if context.method_name != "__call__" or not _is_faster(layer, args):
         return call(*args, **kwargs)
     y = conv3x3(args[0], layer.get_variable("params", "kernel"))
     return y + layer.get_variable("params", "bias") if layer.use_bias else y
 
 
-def _is_faster(layer: nn.Module, x: Any) -> bool:
+def _is_faster(layer: nn.Module, args: tuple) -> bool:
     if type(layer) is not nn.Conv or jax.default_backend() != "cpu":
         return False
     if layer.kernel_size != (3, 3) or layer.padding not in (1, (1, 1), "SAME"):
@@ -152,7 +152,11 @@ def _is_faster(layer: nn.Module, x: Any) -> bool:
         return False
     if layer.kernel_dilation not in one or layer.feature_group_count != 1:
         return False
-    if layer.mask is not None or x.ndim != 4 or x.dtype != jnp.float32:
+    asked = (layer.mask, layer.dtype, layer.precision, layer.conv_general_dilated)
+    if any(option is not None for option in asked) or len(args) != 1:
+        return False
+    x = args[0]
+    if x.ndim != 4 or not x.dtype == layer.param_dtype == jnp.float32:
         return False
     height, width, channels = x.shape[1:]
     # Measured: for few channels or large maps the transformations take too long.
