@@ -112,8 +112,8 @@ def _missing(name: str, data_dir: Path) -> str:
     return (
         f"load: no {name} in array_record format in {data_dir / name}; "
         f"{', '.join(BUILT_IN)} needs no files, and a file of images ends in .npz. "
-        f"Name the folder that contains {name} with --data-dir, or prepare it there, in "
-        "an environment that has tensorflow too, with\n"
+        f"Name the folder that contains {name} with --data-dir, or prepare it there, "
+        "in an environment that has tensorflow too, with\n"
         '  python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{name}', data_dir='{data_dir}', file_format='array_record')"
         '.download_and_prepare()"'
