@@ -28,7 +28,7 @@ from analysis import (
     tables,
 )
 from symjax_lib import similarity, symmetry
-from train import configs, data, zoo
+from train import data, presets, zoo
 from train.configs import UserError
 
 SEEDS = 3
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     """Three MLPs on digits; quick to train, and two layers to compare."""
     out = tmp_path_factory.mktemp("runs") / "digits"
     config = dataclasses.replace(
-        configs.PRESETS["digits_quick"],
+        presets.PRESETS["digits_quick"],
         model="mlp", width=12, epochs=3, seeds=SEEDS, shift=0,
     )  # fmt: skip
     zoo.train(config, out)

@@ -20,7 +20,9 @@ def state(seed=0):
     optimiser = optax.chain(optax.add_decayed_weights(0.1), optax.adam(lambda _: 0.1))
     _, opt_state = optimiser.update(params, optimiser.init(params), params)
     return {
-        "state": TrainState({"params": params}, opt_state, jnp.int32(7)),
+        "state": TrainState(
+            {"params": params}, opt_state, jnp.int32(7), jnp.bool_(False)
+        ),
         "history": np.array([[1 / 3, np.nan], [np.inf, -0.0]]),
     }
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from zoos import TINY, fake
 
-from train import configs, ensemble
-from train.configs import MODELS, PRESETS, UserError
+from train import architectures, configs, ensemble
+from train.architectures import MODELS
+from train.configs import UserError
+from train.presets import PRESETS
 
 pytestmark = pytest.mark.usefixtures("quick_to_compile")
 
@@ -37,18 +39,33 @@ def test_the_papers_preset_is_the_papers():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_made(name):
-    model = configs.make_model(dataclasses.replace(TINY, model=name, width=4), 2)
+    model = architectures.make_model(dataclasses.replace(TINY, model=name, width=4), 2)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     assert ("batch_stats" in shapes) == (name in MODELS_WITH_NORM)
 
 
-MODELS_WITH_NORM = {"myrtle_cnn", "myrtle_cnn_constant_width", "resnet20", "resnet18"}
+MODELS_WITH_NORM = {
+    "myrtle_cnn",
+    "myrtle_cnn_constant_width",
+    "resnet20",
+    "resnet18",
+    "resnet50_no_residual_relu",
+}
+
+
+def test_a_slope_is_that_of_the_activation():
+    for name in ("myrtle_cnn", "resnet20", "mlp"):
+        config = dataclasses.replace(TINY, model=name, width=4, negative_slope=0.5)
+        model = architectures.make_model(config, 2)
+        assert model.activation(jnp.array(-2.0)) == -1
+    with pytest.raises(UserError, match="cct has GELU"):
+        configs.check(dataclasses.replace(config, model="cct"))
 
 
 def test_unknown_model_is_refused_with_a_list():
     wrong = dataclasses.replace(TINY, model="vgg")  # pyright: ignore
     with pytest.raises(UserError, match=r"'vgg'.*myrtle_cnn.*mlp"):
-        configs.make_model(wrong, 2)
+        architectures.make_model(wrong, 2)
 
 
 @pytest.mark.parametrize("name", ["epochs", "seeds", "batch_size", "checkpoint_every"])

@@ -10,7 +10,7 @@ from closeness import assert_close
 from zoos import TINY, fake
 
 from symjax_lib import models
-from train import configs, data, ensemble, step
+from train import architectures, data, ensemble, epoch as epochs, step
 from train.augment import augment
 from train.configs import UserError
 
@@ -49,6 +49,7 @@ def test_loop_and_vmap_agree_and_a_seed_does_not_depend_on_the_others():
         optimiser,
         augment=lambda key, x: augment(key, x, flip=False, shift=1, fill=0),
         normalise=lambda x: data.normalise(dataset, x),
+        num_classes=2,
     )
     keys = ensemble.seed_keys(TINY, [0, 1])
     init = jax.vmap(step.make_init(model, optimiser, jnp.zeros((8, 8, 1))))
@@ -89,10 +90,10 @@ def test_an_epoch_shuffles_anew_and_shows_no_image_twice():
         return state, step.Sums(jnp.zeros(2), jnp.zeros(2))
 
     indices = np.arange(0, 22, 2)
-    epoch = ensemble._make_train_epoch(watch, dataset, indices, 5)
+    run = epochs.make_train_epoch(watch, dataset, indices, 5, scan=False)
     keys = ensemble.seed_keys(TINY, [0, 1])
     for number in (0, 1, 0):
-        epoch(None, keys, number)
+        run(None, keys, number)
     assert len(seen) == 6  # two steps of five images, one image left out
     for order in seen:
         assert order.shape == (2, 2, 5)
@@ -116,7 +117,7 @@ def test_an_epoch_is_what_the_config_says(flip):
     functions = ensemble.make_functions(config, dataset)
     keys = ensemble.seed_keys(config, [3])
     state = functions.init(keys)
-    model = configs.make_model(config, 2)
+    model = architectures.make_model(config, 2)
     one = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.variables["params"])
     zeros = jax.tree.map(np.zeros_like, one)
     first, second, count = zeros, zeros, 0
@@ -132,7 +133,7 @@ def test_an_epoch_is_what_the_config_says(flip):
         for start in range(0, len(rest) - 5, 6):
             batch = np.asarray(order[start : start + 6])
             x = augment(
-                jax.random.fold_in(key, count),
+                jax.random.split(jax.random.fold_in(key, count), 3)[0],
                 jnp.asarray(dataset.train_images[batch]),
                 flip=flip, shift=2, fill=fill,
             )  # fmt: skip
@@ -160,12 +161,12 @@ def test_an_epoch_is_what_the_config_says(flip):
 
 def test_validation_uses_the_held_out_images_and_all_of_them(monkeypatch):
     """Against one plain pass, with a batch that does not divide their number."""
-    monkeypatch.setattr(ensemble, "EVALUATION_BATCH", 4)
+    monkeypatch.setattr(epochs, "EVALUATION_BATCH", 4)
     dataset, config = fake(), dataclasses.replace(TINY, validation_fraction=0.25)
     functions = ensemble.make_functions(config, dataset)
     variables = functions.init(ensemble.seed_keys(config, [0])).variables
     _, held_out = data.split(dataset.train_labels, 0.25)
-    model = configs.make_model(config, 2)
+    model = architectures.make_model(config, 2)
     one = jax.tree.map(lambda leaf: leaf[0], variables)
     for images, labels, found in (
         (

@@ -12,7 +12,8 @@ from paths import ROOT
 from zoos import TINY, arrays
 
 from train import __main__ as command, sources, zoo
-from train.configs import PRESETS, UserError
+from train.configs import UserError
+from train.presets import PRESETS
 
 
 def printed(capsys, *argv, code):
@@ -52,6 +53,25 @@ def test_help_lists_presets_and_explains_every_option(capsys):
 )
 def test_typos_are_errors(capsys, argv, message):
     assert message in printed(capsys, *argv, code=2)
+
+
+def test_a_sweep_is_a_run_for_each_value():
+    runs = command.runs(["resnet20_leaky", "--out", "x", "--seeds", "3"])
+    slopes = [run.config.negative_slope for run in runs]
+    assert slopes == [0.0, 0.01, 0.1, 0.5, 0.9, 1.0]
+    assert runs[2].out == Path("x/negative_slope_0.1")
+    assert {run.config.seeds for run in runs} == {3}
+    (run,) = command.runs(["resnet20", "--out", "x"])
+    assert (run.out, run.config) == (Path("x"), PRESETS["resnet20"])
+
+
+def test_the_list_has_all_presets():
+    done = subprocess.run(
+        [sys.executable, "-m", "train", "--list"],
+        cwd=ROOT, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == list(PRESETS)
+    assert "100 for each negative_slope of 0.0, 0.01" in done.stdout
 
 
 def test_an_unknown_config_is_one_line_with_the_known_ones():

@@ -1,4 +1,7 @@
-"""Trains a zoo: `python -m train CONFIG --out RUN [--seeds N] [--resume]`."""
+"""Trains a zoo: `python -m train CONFIG --out RUN [--seeds N] [--resume]`.
+
+`python -m train --list` shows the presets.
+"""
 
 import dataclasses
 import os
@@ -11,7 +14,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from train import cache, configs, devices, folder, zoo
+from train import cache, devices, folder, presets, zoo
 from train.configs import Config, UserError
 
 
@@ -39,20 +42,34 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
       UserError: there is no preset of that name.
     """
     argv = sys.argv[1:] if argv is None else argv
-    if argv and not argv[0].startswith("-") and argv[0] not in configs.PRESETS:
+    if argv and not argv[0].startswith("-") and argv[0] not in presets.PRESETS:
         raise UserError(
-            f"train: no config {argv[0]!r}; there are {', '.join(configs.PRESETS)}."
+            f"train: no config {argv[0]!r}; there are {', '.join(presets.PRESETS)}."
         )
-    presets = {
+    choices = {
         name: (
             f"{preset.model}, width {preset.width}, on {preset.dataset}",
             Arguments(preset, tyro.MISSING),
         )
-        for name, preset in configs.PRESETS.items()
+        for name, preset in presets.PRESETS.items()
     }
     return tyro.extras.overridable_config_cli(
-        presets, prog="python -m train", args=argv
+        choices, prog="python -m train", args=argv
     )
+
+
+def runs(argv: Sequence[str]) -> list[Arguments]:
+    """Returns what the command line asks for: a run, or those of a sweep.
+
+    Args:
+      argv: as for `parse`.
+    """
+    args = parse(argv)
+    swept = presets.sweep(argv[0], args.config)
+    return [
+        dataclasses.replace(args, config=config, out=args.out / name)
+        for name, config in swept.items()
+    ]
 
 
 def main(args: Arguments) -> None:
@@ -119,7 +136,11 @@ def _prepare() -> None:
 if __name__ == "__main__":
     try:
         _prepare()
-        main(parse())
+        if sys.argv[1:] == ["--list"]:
+            print(presets.listing())
+        else:
+            for arguments in runs(sys.argv[1:]):
+                main(arguments)
     except UserError as error:
         sys.exit(str(error))
     except OSError as error:

@@ -1,12 +1,7 @@
-"""What a zoo is: one frozen record of hyper-parameters, and the presets."""
+"""What a zoo is: one frozen record of hyper-parameters."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Literal, get_args, get_type_hints
-
-from flax import linen as nn
-
-from symjax_lib import models
 
 
 class UserError(ValueError):
@@ -23,11 +18,16 @@ class Config:
         "myrtle_cnn_constant_width",
         "resnet20",
         "resnet18",
+        "resnet50_no_residual_relu",
+        "cct",
         "mlp",
     ] = "myrtle_cnn"
     """Architecture."""
     width: int = 64
-    """Channels of the first layer (of both hidden layers for `mlp`)."""
+    """Channels of the first layer (of both hidden layers for `mlp`, of tokens for
+    `cct`)."""
+    negative_slope: float = 0.0
+    """Of the activation, below 0: 0 is ReLU, others LeakyReLU."""
     dataset: str = "cifar10"
     """`digits`, which needs no download; a set of TensorFlow Datasets, such as
     `cifar10` or `fashion_mnist`; or an `.npz` file of images and labels."""
@@ -35,12 +35,27 @@ class Config:
     """Passes over the training images."""
     batch_size: int = 32
     """Images in a step; what does not fill a batch is left out, others every epoch."""
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    """`sgd` has Nesterov's momentum of 0.9."""
     learning_rate: float = 1e-3
-    """Of Adam, in the first epoch."""
+    """The highest."""
+    schedule: Literal["halving", "cosine", "linear"] = "halving"
+    """How the learning rate falls after the warm-up: by steps, or down to 0."""
     halve_every: int = 12
-    """Epochs after which the learning rate is halved, again and again."""
+    """Epochs after which the learning rate is halved, again and again (`halving`)."""
+    warm_up: int = 0
+    """Epochs in which the learning rate rises from 0, evenly."""
     weight_decay: float = 1e-4
-    """L2 penalty on kernels, added to the gradient as in PyTorch's Adam."""
+    """On kernels: added to the gradient as in PyTorch's Adam and SGD; for `adamw` taken
+    off the weights."""
+    label_smoothing: float = 0.0
+    """Part of each label that is shared by all classes."""
+    mixup: float = 0.0
+    """Parameter of the Beta distribution of mixup's weights; 0 for none."""
+    cutmix: float = 0.0
+    """Likewise of CutMix's areas; with both, every batch has either."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of a step's arithmetic; weights, moments and statistics are float32."""
     flip: bool = True
     """Mirror every second image, at random."""
     shift: int = 2
@@ -56,23 +71,6 @@ class Config:
     checkpoint_every: int = 1
     """Epochs between checkpoints; a killed run goes on from the last one. It may differ
     when a run is resumed."""
-
-
-PRESETS = {
-    "digits_quick": Config(
-        width=8,
-        dataset="digits",
-        epochs=16,
-        learning_rate=3e-3,
-        halve_every=4,
-        flip=False,
-        shift=1,
-        seeds=4,
-        checkpoint_every=8,
-    ),
-    "cifar10_small": Config(width=16, epochs=12, halve_every=3, seeds=2),
-    "myrtle_cnn": Config(),
-}
 
 
 def check(config: Config) -> None:
@@ -98,6 +96,11 @@ def check(config: Config) -> None:
             raise UserError(
                 f"train: {name} is {value}; it must be from {least:g} to {most:g}."
             )
+    if config.negative_slope and config.model == "cct":
+        raise UserError(
+            f"train: negative_slope is {config.negative_slope}, and cct has GELU; "
+            "leave it out."
+        )
 
 
 def _is_a(value: object, kind: type) -> bool:
@@ -109,51 +112,13 @@ def _is_a(value: object, kind: type) -> bool:
 _RANGES = {
     **dict.fromkeys(("width", "epochs", "batch_size", "halve_every"), (1, 1e6)),
     **dict.fromkeys(("seeds", "checkpoint_every"), (1, 1e6)),
+    **dict.fromkeys(("mixup", "cutmix"), (0, 1e6)),
+    "negative_slope": (-1e6, 1e6),
     "learning_rate": (1e-30, 1e30),
+    "warm_up": (0, 1e6),
+    "label_smoothing": (0, 1),
     "weight_decay": (0, 1e30),
     "shift": (0, 1e6),
     "validation_fraction": (0, 1),
     "base_seed": (0, 2**32 - 1),
 }
-
-
-MODELS: dict[str, Callable[[int, int], nn.Module]] = {
-    "myrtle_cnn": lambda width, classes: models.MyrtleCNN(
-        width=width, num_classes=classes
-    ),
-    "myrtle_cnn_without_norm": lambda width, classes: models.MyrtleCNN(
-        width=width, num_classes=classes, norm=False
-    ),
-    "myrtle_cnn_constant_width": lambda width, classes: models.MyrtleCNN(
-        width=width, num_classes=classes, constant_width=True
-    ),
-    "resnet20": lambda width, classes: models.ResNet20(
-        width=width, num_classes=classes
-    ),
-    "resnet18": lambda width, classes: models.ResNet18(
-        width=width, num_classes=classes
-    ),
-    "mlp": lambda width, classes: models.MLP(
-        features=(width, width), num_classes=classes
-    ),
-}
-
-
-def make_model(config: Config, num_classes: int) -> nn.Module:
-    """Returns the untrained model of a config.
-
-    Args:
-      config: names the architecture and its width.
-      num_classes: of the data set.
-
-    Returns:
-      A flax.linen module.
-
-    Raises:
-      UserError: the architecture is unknown.
-    """
-    if config.model not in MODELS:
-        raise UserError(
-            f"make_model: no model {config.model!r}; there are {', '.join(MODELS)}."
-        )
-    return MODELS[config.model](config.width, num_classes)

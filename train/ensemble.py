@@ -12,10 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train import augment, configs, data, devices, step
+from train import (
+    architectures,
+    augment,
+    configs,
+    data,
+    devices,
+    epoch,
+    mixing,
+    optimisers,
+    step,
+)
 from train.configs import Config
-
-EVALUATION_BATCH = 128
 
 
 def resolve(strategy: str) -> str:
@@ -155,8 +163,8 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
             f"{dataset.image_shape[0]}x{dataset.image_shape[1]}; choose a smaller one."
         )
     strategy = resolve(config.strategy)
-    model = configs.make_model(config, dataset.num_classes)
-    optimiser = step.make_optimiser(config, len(rest) // config.batch_size)
+    model = architectures.make_model(config, dataset.num_classes)
+    optimiser = optimisers.make_optimiser(config, len(rest) // config.batch_size)
     normalise = functools.partial(data.normalise, dataset)
     image = normalise(dataset.train_images[0])
     evaluate = step.make_evaluate(model, normalise=normalise)
@@ -173,77 +181,26 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
             fill=np.round(dataset.mean * 255),
         ),
         normalise=normalise,
+        num_classes=dataset.num_classes,
+        mix=mixing.make_mix(mixup_alpha=config.mixup, cutmix_alpha=config.cutmix),
+        label_smoothing=config.label_smoothing,
+        precision=config.precision,
     )
     train_step = lift(train_step, strategy, (0, 0, 0, None, None))
     train_step = jax.jit(train_step, donate_argnums=0, compiler_options=options)
     init = lift(step.make_init(model, optimiser, image), strategy, (0,))
     return Functions(
         init=jit_once(init),
-        train_epoch=_make_train_epoch(train_step, dataset, rest, config.batch_size),
-        validate=_on_all(
+        train_epoch=epoch.make_train_epoch(
+            train_step,
+            dataset,
+            rest,
+            config.batch_size,
+            # XLA's CPU convolutions are slow inside a loop of its own.
+            scan=jax.default_backend() != "cpu",
+        ),
+        validate=epoch.make_evaluate(
             evaluate, dataset.train_images[held_out], dataset.train_labels[held_out]
         ),
-        test=_on_all(evaluate, dataset.test_images, dataset.test_labels),
+        test=epoch.make_evaluate(evaluate, dataset.test_images, dataset.test_labels),
     )
-
-
-def _make_train_epoch(
-    train_step: Callable, dataset: data.Dataset, indices: np.ndarray, batch_size: int
-) -> Callable[..., tuple[step.TrainState, np.ndarray]]:
-    """Returns a function that shuffles, then loops over the steps of an epoch."""
-    images_and_labels = functools.cache(
-        functools.partial(
-            devices.replicate, (dataset.train_images, dataset.train_labels)
-        )
-    )
-    steps = len(indices) // batch_size
-
-    @jax.jit
-    @functools.partial(jax.vmap, in_axes=(0, None))
-    def start(key: jax.Array, epoch: int) -> tuple[jax.Array, jax.Array]:
-        order_key, key = jax.random.split(jax.random.fold_in(key, epoch))
-        order = jax.random.permutation(order_key, jnp.asarray(indices))
-        return key, order[: steps * batch_size].reshape(steps, batch_size)
-
-    def train_epoch(
-        state: step.TrainState, keys: jax.Array, epoch: int
-    ) -> tuple[step.TrainState, np.ndarray]:
-        seeds = len(keys)
-        images, labels = images_and_labels(seeds)
-        state, keys, order = devices.shard((state, *start(keys, epoch)), seeds)
-        sums = []
-        # No scan, as XLA's CPU convolutions are slow inside a loop of its own; and
-        # nothing here waits for a result.
-        for _ in range(steps):
-            state, out = train_step(state, keys, order, images, labels)
-            sums.append(out)
-        return state, _mean(sums, steps * batch_size)
-
-    return train_epoch
-
-
-def _on_all(
-    evaluate: Callable, images: np.ndarray, labels: np.ndarray
-) -> Callable[[Any], np.ndarray]:
-    """Returns a function of variables that evaluates them on all images."""
-    padding = -len(labels) % EVALUATION_BATCH
-    filled = np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)])
-    marked = np.pad(labels, (0, padding), constant_values=-1)
-    starts = range(0, len(marked), EVALUATION_BATCH)
-    parts = [slice(i, i + EVALUATION_BATCH) for i in starts]
-    batches = functools.cache(
-        functools.partial(devices.replicate, [(filled[i], marked[i]) for i in parts])
-    )
-
-    def on_all(variables: Any) -> np.ndarray:
-        seeds = len(jax.tree.leaves(variables)[0])
-        variables = devices.shard(variables, seeds)
-        sums = [evaluate(variables, *batch) for batch in batches(seeds)]
-        return _mean(sums, len(labels))
-
-    return on_all
-
-
-def _mean(sums: Sequence[step.Sums], count: int) -> np.ndarray:
-    """Returns loss and accuracy `[S, 2]` of `count` images."""
-    return np.sum(jax.device_get(sums), axis=0, dtype=float).T / count

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from train import folder, group
+from train import folder, group, optimisers
 from train.configs import Config
 
 COLUMNS = ("seed", "epoch", "split", "loss", "accuracy", "learning_rate", "seconds")
@@ -24,9 +24,8 @@ def columns(config: Config, finals: Mapping[int, Any]) -> dict[str, np.ndarray]:
     Returns:
       For each of `COLUMNS` an array `[rows]`; ordered by seed, split and epoch.
     """
-    rates = config.learning_rate * 0.5 ** (
-        np.arange(config.epochs) // config.halve_every
-    )
+    rates = optimisers.learning_rate(config, 1)(np.arange(config.epochs))
+    rates = np.asarray(rates, float)
     rows = []
     for seed, final in sorted(finals.items()):
         history = final["history"]

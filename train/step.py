@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn, struct
 
-from train import batch_norm, winograd
-from train.configs import Config
+from train import batch_norm, mixing, winograd
 
 
 @struct.dataclass
@@ -20,11 +19,14 @@ class TrainState:
       variables: `{"params", "batch_stats"}`, the latter if the model has any.
       opt_state: of the optimiser, on `params`.
       step: `[]` int32, steps done since the start of training.
+      diverged: `[]` bool, whether a loss or a gradient was not finite; from then on
+        variables and optimiser stay what they were before.
     """
 
     variables: Any
     opt_state: optax.OptState
     step: jax.Array
+    diverged: jax.Array
 
 
 class Sums(NamedTuple):
@@ -32,52 +34,6 @@ class Sums(NamedTuple):
 
     loss: jax.Array
     correct: jax.Array
-
-
-def learning_rate(config: Config, steps_per_epoch: int) -> optax.Schedule:
-    """Returns the schedule: halved after every `config.halve_every` epochs.
-
-    Args:
-      config: has the first learning rate and the period in epochs.
-      steps_per_epoch: steps in an epoch.
-
-    Returns:
-      A function of the number of steps done.
-
-    Example:
-      >>> rate = learning_rate(Config(learning_rate=1e-3, halve_every=12), 100)
-      >>> [round(float(rate(step)), 6) for step in (0, 1199, 1200, 2400)]
-      [0.001, 0.001, 0.0005, 0.00025]
-    """
-    period = config.halve_every * steps_per_epoch
-    return optax.exponential_decay(config.learning_rate, period, 0.5, staircase=True)
-
-
-def make_optimiser(
-    config: Config, steps_per_epoch: int
-) -> optax.GradientTransformation:
-    r"""Returns Adam with coupled weight decay, as PyTorch's `Adam(weight_decay=...)`.
-
-    The gradient :math:`g + \lambda w` goes into both moments; `optax.adamw` instead
-    takes :math:`\lambda w` off the weights. Only kernels decay.
-
-    Args:
-      config: has learning rate, its halving and the weight decay.
-      steps_per_epoch: steps in an epoch.
-
-    Returns:
-      An optax transformation.
-    """
-    return optax.chain(
-        optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
-        optax.adam(learning_rate(config, steps_per_epoch)),
-    )
-
-
-def _is_kernel(params: optax.Params) -> Any:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params
-    )
 
 
 def make_init(
@@ -97,7 +53,8 @@ def make_init(
     def init(key: jax.Array) -> TrainState:
         variables = model.init(key, image[None], train=False)
         opt_state = optimiser.init(variables["params"])
-        return TrainState(variables, opt_state, jnp.zeros((), jnp.int32))
+        zero, never = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+        return TrainState(variables, opt_state, zero, never)
 
     return init
 
@@ -108,6 +65,10 @@ def make_train_step(
     *,
     augment: Callable[[jax.Array, jax.Array], jax.Array],
     normalise: Callable[[jax.Array], jax.Array],
+    num_classes: int,
+    mix: mixing.Mix = mixing.none,
+    label_smoothing: float = 0.0,
+    precision: str = "float32",
 ) -> Callable[..., tuple[TrainState, Sums]]:
     """Returns a pure `train_step(state, key, order, images, labels)`.
 
@@ -121,10 +82,16 @@ def make_train_step(
       optimiser: an optax transformation.
       augment: `(key, images)` to images.
       normalise: images to float32 images.
+      num_classes: of the data set.
+      mix: of `mixing`, after `normalise`.
+      label_smoothing: part of each label that all classes share.
+      precision: of the model's arithmetic and its gradient's; what is kept between
+        steps, statistics of the batch and the loss are float32.
 
     Returns:
-      The function; it returns the next `TrainState` and the `Sums` over the batch,
-      from before the update.
+      The function; it returns the next `TrainState` and the `Sums` over the batch, from
+      before the update: the loss that it descends, nan once it has diverged, and how
+      often the model's answer is the main label.
     """
 
     def train_step(
@@ -135,26 +102,41 @@ def make_train_step(
         labels: jax.Array,
     ) -> tuple[TrainState, Sums]:
         batch = order[state.step % len(order)]
-        y = labels[batch]
-        x = normalise(augment(jax.random.fold_in(key, state.step), images[batch]))
+        key = jax.random.fold_in(key, state.step)
+        augment_key, mix_key, dropout_key = jax.random.split(key, 3)
+        y = jax.nn.one_hot(labels[batch], num_classes)
+        x = normalise(augment(augment_key, images[batch]))
+        x, y = mix(mix_key, x, y)
+        y = optax.smooth_labels(y, label_smoothing)
 
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Sums, Any]]:
-            variables = {**state.variables, "params": params}
+            variables = {**state.variables, "params": _cast(params, precision)}
             with (
                 nn.intercept_methods(winograd.intercept),
                 nn.intercept_methods(batch_norm.intercept),
             ):
                 logits, updates = model.apply(
-                    variables, x, train=True, mutable=["batch_stats"]
+                    variables,
+                    _cast(x, precision),
+                    train=True,
+                    mutable=["batch_stats"],
+                    rngs={"dropout": dropout_key},
                 )
-            sums = _sums(logits, y)
+            sums = _mixed_sums(_cast(logits, "float32"), y)
             return sums.loss / len(y), (sums, updates)
 
         params = state.variables["params"]
         grads, (sums, updates) = jax.grad(mean_loss, has_aux=True)(params)
         updated, opt_state = optimiser.update(grads, state.opt_state, params)
         variables = {"params": optax.apply_updates(params, updated), **updates}
-        return TrainState(variables, opt_state, state.step + 1), sums
+        diverged = state.diverged | ~_finite((sums.loss, grads))
+        variables, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(diverged, old, new),
+            (variables, opt_state),
+            (state.variables, state.opt_state),
+        )
+        sums = Sums(jnp.where(diverged, jnp.nan, sums.loss), sums.correct)
+        return TrainState(variables, opt_state, state.step + 1, diverged), sums
 
     return train_step
 
@@ -176,6 +158,21 @@ def make_evaluate(
         return _sums(model.apply(variables, normalise(images), train=False), labels)
 
     return evaluate
+
+
+def _finite(tree: Any) -> jax.Array:
+    parts = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(parts).all()
+
+
+def _cast(tree: Any, precision: str) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(precision), tree)
+
+
+def _mixed_sums(logits: jax.Array, targets: jax.Array) -> Sums:
+    loss = optax.softmax_cross_entropy(logits, targets)
+    correct = logits.argmax(axis=-1) == targets.argmax(axis=-1)
+    return Sums(jnp.sum(loss), jnp.sum(correct))
 
 
 def _sums(logits: Any, labels: jax.Array) -> Sums:

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from train import checkpoints, configs, data, ensemble, folder, group, metrics
+from train import (
+    architectures,
+    checkpoints,
+    configs,
+    data,
+    ensemble,
+    folder,
+    group,
+    metrics,
+)
 from train.configs import Config, UserError
 
 
@@ -146,7 +155,7 @@ def load(run: str | Path) -> Zoo:
     tests = table["split"] == "test"
     return Zoo(
         variables=jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables),
-        model=configs.make_model(config, num_classes),
+        model=architectures.make_model(config, num_classes),
         config=config,
         test_accuracy=table["accuracy"][tests],
         best_epoch=table["epoch"][tests],
@@ -163,7 +172,7 @@ def _finals(
     seeds: Iterable[int],
 ) -> dict[int, Any]:
     """Reads what is kept of finished seeds, and checks that it fits the config."""
-    model = configs.make_model(config, num_classes)
+    model = architectures.make_model(config, num_classes)
     image = jnp.zeros((1, *image_shape))
     rows = np.empty((config.epochs, 3))
     like = {
