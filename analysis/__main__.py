@@ -25,7 +25,7 @@ from analysis import (
     subject,
 )
 from analysis.tables import to_text
-from train import folder
+from train import manifest
 from train.configs import UserError
 
 
@@ -203,7 +203,7 @@ def _made_of(args: Arguments) -> dict[str, Any]:
     if args.run is None:
         run, of = f"{len(args.networks)} {args.model}", output.hash_of(args.networks)
     else:
-        run = f"the run created {folder.read_manifest(args.run)['created']}"
+        run = f"the run created {manifest.read(args.run)['created']}"
         of = output.hash_of_run(args.run)
     return {
         "experiment": args.experiment,

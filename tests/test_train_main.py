@@ -11,7 +11,7 @@ import pytest
 from paths import ROOT
 from zoos import TINY, arrays
 
-from train import __main__ as command, sources, zoo
+from train import __main__ as command, configs, sources, zoo
 from train.configs import UserError
 from train.presets import PRESETS
 
@@ -63,6 +63,16 @@ def test_a_sweep_is_a_run_for_each_value():
     assert {run.config.seeds for run in runs} == {3}
     (run,) = command.runs(["resnet20", "--out", "x"])
     assert (run.out, run.config) == (Path("x"), PRESETS["resnet20"])
+
+
+def test_a_range_of_seeds():
+    for argv in (["--seeds", "32:64"], ["--seeds=32:64"]):
+        config = command.parse(["digits_quick", "--out", "x", *argv]).config
+        assert list(config.numbers) == list(range(32, 64))
+    config = command.parse(["digits_quick", "--out", "3:4", "--seeds", "0:2"]).config
+    assert list(config.numbers) == [0, 1]
+    with pytest.raises(UserError, match="seeds is -1"):
+        configs.check(dataclasses.replace(config, seeds=-1))
 
 
 def test_the_list_has_all_presets():

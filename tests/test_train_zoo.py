@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from zoos import TINY, arrays
 
-from train import data, ensemble, folder, group, sources, zoo
+from train import data, ensemble, files, folder, group, sources, zoo
 from train.configs import UserError
 
 
@@ -163,8 +163,29 @@ def test_more_seeds_train_the_missing_ones_only(tmp_path, straight):
     ]  # fmt: skip
     assert_same_zoo(grown, straight[1])
     assert grown.config == TINY
-    with pytest.raises(UserError, match="seeds is 2 there and 1 here, fewer"):
+    with pytest.raises(UserError, match="seeds are 0:2 there and 0:1 here, fewer"):
         zoo.train(dataclasses.replace(TINY, seeds=1), tmp_path / "run", resume=True)
+
+
+def test_seeds_that_come_later_or_before_are_those_of_one_run(tmp_path):
+    """In one folder and in two; a seed is the same whatever is trained beside it."""
+    four = dataclasses.replace(TINY, seeds=4)
+    whole = zoo.train(four, tmp_path / "whole")
+    late = dataclasses.replace(TINY, first_seed=2)
+    apart = zoo.train(late, tmp_path / "apart")
+    for one, other in (
+        (apart.variables, whole.variables), (apart.test_accuracy, whole.test_accuracy)
+    ):  # fmt: skip
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y[2:]), one, other)
+    assert sorted(set(apart.metrics["seed"])) == [2, 3]
+    assert list(apart.manifest["checkpoints"]) == ["2", "3"]
+    assert_same_zoo(zoo.train(TINY, tmp_path / "apart", resume=True), whole)
+    zoo.train(dataclasses.replace(TINY, seeds=1), tmp_path / "grown")
+    three = dataclasses.replace(TINY, first_seed=1, seeds=3)
+    assert_same_zoo(zoo.train(three, tmp_path / "grown", resume=True), whole)
+    assert zoo.load(tmp_path / "grown").config == four
+    far = dataclasses.replace(TINY, first_seed=9)
+    refused(tmp_path / "grown", "0:4 there and 9:11 here, with a gap", far, resume=True)
 
 
 def test_a_finished_run_is_reused(straight, monkeypatch):
@@ -378,6 +399,55 @@ def test_a_damaged_checkpoint_is_refused_and_named(unfinished, path, straight):
     assert_same_zoo(zoo.train(TINY, unfinished, resume=True), straight[1])
 
 
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, straight):
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        zoo.train(TINY, run, progress=killed_after(7))
+    seed = run / "checkpoints" / "seed_001"
+    assert {path.name for path in seed.iterdir()} == {"epoch_2", "epoch_3"}
+    (seed / "epoch_3" / "sha256").unlink()
+    seen = []
+    with pytest.warns(UserWarning, match=f"{seed}/epoch_3 is damaged; seed 1.*epoch_2"):
+        resumed = zoo.train(
+            TINY, run, resume=True, progress=lambda *args: seen.append(args[:2])
+        )
+    assert_same_zoo(resumed, straight[1])
+    assert seen == [(0, 4), (1, 3), (1, 4)]
+
+
+def test_an_interrupt_saves_the_epoch_it_ends(tmp_path, straight):
+    """As Ctrl-C does; without a checkpoint that is due."""
+    config = dataclasses.replace(TINY, checkpoint_every=4)
+
+    def interrupted(seed, epochs, accuracy):
+        if (seed, epochs) == (1, 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train(config, tmp_path / "run", progress=interrupted)
+    names = {path.name for path in (tmp_path / "run/checkpoints/seed_001").iterdir()}
+    assert names == {"epoch_3"}
+    assert_same_zoo(zoo.train(config, tmp_path / "run", resume=True), straight[1])
+
+
+def test_an_error_of_a_save_stops_the_training_and_keeps_what_is_there(
+    tmp_path, monkeypatch, straight
+):
+    run, save = tmp_path / "run", group.checkpoints.save
+
+    def full(trees):
+        if any(path.name == "epoch_3" for path in trees):
+            raise UserError("The checkpoint cannot be written: no space left")
+        save(trees)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(group.checkpoints, "save", full)
+        with pytest.raises(UserError, match="no space left"):
+            zoo.train(TINY, run)
+    assert [path.name for path in (run / "checkpoints/seed_000").iterdir()]
+    assert_same_zoo(zoo.train(TINY, run, resume=True), straight[1])
+
+
 def test_a_config_that_was_edited_is_refused(unfinished, straight):
     path = unfinished / "config.json"
     path.write_text(path.read_text().replace('"width": 8', '"width": 9'))
@@ -441,7 +511,7 @@ def test_metrics_that_were_lost_are_written_again(tmp_path, straight):
 @pytest.mark.parametrize("count", range(4))
 def test_a_kill_while_the_folder_is_begun(tmp_path, monkeypatch, straight, count):
     """At each of the first writes; there is nothing to lose yet."""
-    replace, calls, run = folder.os.replace, [], tmp_path / "run"
+    replace, calls, run = files.os.replace, [], tmp_path / "run"
 
     def killed(old, new):
         calls.append(new)
@@ -450,7 +520,7 @@ def test_a_kill_while_the_folder_is_begun(tmp_path, monkeypatch, straight, count
         replace(old, new)
 
     with monkeypatch.context() as patched:
-        patched.setattr(folder.os, "replace", killed)
+        patched.setattr(files.os, "replace", killed)
         with pytest.raises(Killed):
             zoo.train(TINY, run)
     assert_same_zoo(zoo.train(TINY, run, resume=True), straight[1])

@@ -1,12 +1,16 @@
 """Trains a zoo: `python -m train CONFIG --out RUN [--seeds N] [--resume]`.
 
-`python -m train --list` shows the presets.
+`python -m train --list` shows the presets, `python -m train verify RUN` checks a run.
 """
 
+import contextlib
 import dataclasses
 import os
+import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -14,7 +18,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from train import cache, devices, folder, presets, zoo
+from train import cache, configs, devices, folder, presets, verify, zoo
 from train.configs import Config, UserError
 
 
@@ -54,8 +58,21 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         for name, preset in presets.PRESETS.items()
     }
     return tyro.extras.overridable_config_cli(
-        choices, prog="python -m train", args=argv
+        choices, prog="python -m train", args=_with_ranges(argv)
     )
+
+
+def _with_ranges(argv: Sequence[str]) -> list[str]:
+    """Writes `--seeds A:B` as the number of seeds and the first of them."""
+    words = []
+    for word in argv:
+        ends = re.fullmatch(r"(--seeds=)?(\d+):(\d+)", word)
+        if ends and (ends[1] or words[-1:] == ["--seeds"]):
+            first, count = int(ends[2]), int(ends[3]) - int(ends[2])
+            words += [f"{ends[1] or ''}{count}", "--first-seed", str(first)]
+        else:
+            words.append(word)
+    return words
 
 
 def runs(argv: Sequence[str]) -> list[Arguments]:
@@ -74,11 +91,13 @@ def runs(argv: Sequence[str]) -> list[Arguments]:
 
 def main(args: Arguments) -> None:
     """Trains, shows a bar while it does, and prints a table."""
-    config = args.config
+    configs.check(args.config)
+    config = folder.check(args.out, args.config, resume=args.resume)
     reused = args.resume and not folder.missing_seeds(config, args.out)
     epochs = {}
     total = config.seeds * config.epochs
-    with tqdm(total=total, unit="epoch", delay=1, disable=reused) as bar:
+    bar = tqdm(total=total, unit="epoch", delay=1, disable=reused)
+    with bar, _stopping() as stopping:
 
         def progress(seed: int, done: int, accuracy: float) -> None:
             epochs[seed] = done
@@ -86,6 +105,8 @@ def main(args: Arguments) -> None:
             told = f"validation {accuracy:.2%}" if known else "finished before"
             bar.set_postfix_str(f"seed {seed}, {told}", False)
             bar.update(sum(epochs.values()) - bar.n)
+            if stopping.is_set():
+                raise KeyboardInterrupt
 
         result = zoo.train(
             config,
@@ -108,10 +129,11 @@ def table(result: zoo.Zoo) -> str:
     columns = result.metrics
     lines = ["seed  best epoch  validation     test"]
     accuracies = []
-    for seed, epoch in enumerate(result.best_epoch):
+    pairs = zip(result.config.numbers, result.best_epoch, strict=True)
+    for i, (seed, epoch) in enumerate(pairs):
         row = (columns["seed"] == seed) & (columns["epoch"] == epoch)
         row &= columns["split"] == "validation"
-        pair = columns["accuracy"][row].item(), result.test_accuracy[seed]
+        pair = columns["accuracy"][row].item(), result.test_accuracy[i]
         accuracies.append(pair)
         if np.isfinite(pair[1]):
             lines.append(f"{seed:4}  {epoch:10}  {pair[0]:10.2%}  {pair[1]:7.2%}")
@@ -123,6 +145,43 @@ def table(result: zoo.Zoo) -> str:
     if len(trained) > 1:
         lines.append("sd   {:23.2%}  {:7.2%}".format(*trained.std(axis=0, ddof=1)))
     return "\n".join(lines)
+
+
+def check_run(run: tyro.conf.Positional[Path], *, data_dir: Path | None = None) -> None:
+    """Prints whether a run is what its manifest says.
+
+    Args:
+      run: Folder of the run.
+      data_dir: Folder of TensorFlow Datasets; without the data their checks are left
+        out.
+    """
+    wrong = []
+    for what, ok, told in verify.verify(run, data_dir=data_dir):
+        mark = {True: "ok", False: "WRONG", None: "skipped"}[ok]
+        print(f"{mark:8}{what}: {told}", flush=True)
+        if ok is False:
+            wrong.append(what)
+    if wrong:
+        raise UserError(
+            f"train: {run} is not what its manifest says: {', '.join(wrong)}."
+        )
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Gives an event that the first Ctrl-C sets; the second one stops at once."""
+    event = threading.Event()
+
+    def note(*_: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        tqdm.write("train: stops after this epoch; Ctrl-C again stops at once.")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _prepare() -> None:
@@ -138,6 +197,8 @@ if __name__ == "__main__":
         _prepare()
         if sys.argv[1:] == ["--list"]:
             print(presets.listing())
+        elif sys.argv[1:2] == ["verify"]:
+            tyro.cli(check_run, prog="python -m train verify", args=sys.argv[2:])
         else:
             for arguments in runs(sys.argv[1:]):
                 main(arguments)

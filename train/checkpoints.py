@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +57,17 @@ def remove(path: Path) -> None:
     shutil.rmtree(partial)
 
 
-def remove_others(folder: Path, keep: str) -> None:
-    """Removes the checkpoints of a seed but one, and what a kill left of any.
+def remove_others(folder: Path, keep: Collection[str]) -> None:
+    """Removes the checkpoints of a seed but some, and what a kill left of any.
 
     Args:
       folder: of one seed; files of other programs and people stay.
-      keep: name of the checkpoint that stays.
+      keep: names of the checkpoints that stay.
     """
     for path in folder.iterdir():
         if re.fullmatch(r"(epoch_\d+|final)\.partial", path.name):
             shutil.rmtree(path)
-        elif re.fullmatch(r"epoch_\d+", path.name) and path.name != keep:
+        elif re.fullmatch(r"epoch_\d+", path.name) and path.name not in keep:
             remove(path)
 
 
@@ -110,12 +110,21 @@ def check(path: Path) -> None:
     Raises:
       UserError: it is damaged.
     """
-    checksum = path / "sha256"
-    if not checksum.exists() or checksum.read_bytes() != _digest(path / "arrays"):
+    if not _is_good(path):
         raise UserError(
             f"The checkpoint {path} is damaged: it is not what its checksum says. "
             f"Nothing was changed. Put a good copy there; or {_RETRAIN}."
         )
+
+
+def damaged(folder: Path) -> set[int]:
+    """Returns the epochs of a seed, of `epochs`, whose checkpoints are damaged."""
+    return {n for n in epochs(folder) if not _is_good(folder / f"epoch_{n}")}
+
+
+def checksum(path: Path) -> str:
+    """Returns the SHA-256 of a checkpoint that `check` has passed, hexadecimal."""
+    return (path / "sha256").read_text()
 
 
 def epochs(folder: Path) -> set[int]:
@@ -136,6 +145,11 @@ _RETRAIN = "delete it and run the same command with --resume to train the seed a
 
 def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
+
+
+def _is_good(path: Path) -> bool:
+    noted = path / "sha256"
+    return noted.exists() and noted.read_bytes() == _digest(path / "arrays")
 
 
 def _digest(folder: Path) -> bytes:

@@ -63,7 +63,10 @@ class Config:
     validation_fraction: float = 0.1
     """Part of the training images that is held out, the same for every seed."""
     seeds: int = 100
-    """Networks to train; it may grow when a run is resumed."""
+    """Networks to train; it may grow when a run is resumed. On the command line also
+    `A:B` for those from A to B - 1."""
+    first_seed: int = 0
+    """Number of the first of them."""
     base_seed: int = 0
     """All random numbers of a seed come from this number and the seed's own."""
     strategy: Literal["auto", "loop", "vmap"] = "auto"
@@ -71,6 +74,11 @@ class Config:
     checkpoint_every: int = 1
     """Epochs between checkpoints; a killed run goes on from the last one. It may differ
     when a run is resumed."""
+
+    @property
+    def numbers(self) -> range:
+        """Of the seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 def check(config: Config) -> None:
@@ -121,4 +129,5 @@ _RANGES = {
     "shift": (0, 1e6),
     "validation_fraction": (0, 1),
     "base_seed": (0, 2**32 - 1),
+    "first_seed": (0, 1e9),
 }

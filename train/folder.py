@@ -7,32 +7,17 @@ for each seed.
 
 import contextlib
 import dataclasses
-import datetime
 import fcntl
-import json
 import os
-import platform
+import warnings
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import jax
-
-from train import checkpoints, configs, data, devices, group
+from train import checkpoints, configs, files, group, manifest
 from train.configs import Config, UserError
 
-MANIFEST = {
-    "created",
-    "config",
-    "num_classes",
-    "image_shape",
-    "data_fingerprint",
-    "environment",
-    "resumed",
-}
 # Fields that may change from one session to the next.
-_FREE = ("seeds", "checkpoint_every")
+_FREE = ("seeds", "first_seed", "checkpoint_every")
 # What a session that was killed at its very start leaves.
 _BEGUN = {"config.json.partial"}
 
@@ -44,17 +29,21 @@ def seed_folder(run: Path, seed: int) -> Path:
 
 def missing_seeds(config: Config, run: Path) -> list[int]:
     """Returns the seeds of a config that are not finished, increasing."""
-    seeds = range(config.seeds)
-    return [s for s in seeds if not (seed_folder(run, s) / group.FINAL).exists()]
+    finals = {seed: seed_folder(run, seed) / group.FINAL for seed in config.numbers}
+    return [seed for seed, final in finals.items() if not final.exists()]
 
 
-def check(run: Path, config: Config, *, resume: bool) -> None:
+def check(run: Path, config: Config, *, resume: bool) -> Config:
     """Refuses a folder that must not be written to.
 
     Args:
       run: the folder; it need not exist.
       config: what is going to be trained.
-      resume: whether a run of the same config may be there. It may have fewer seeds.
+      resume: whether a run of the same config may be there. It may have fewer seeds, or
+        those before or after.
+
+    Returns:
+      The config, with the seeds that are there.
 
     Raises:
       UserError: it must not be written to; the message says why and what to do.
@@ -65,17 +54,15 @@ def check(run: Path, config: Config, *, resume: bool) -> None:
                 f"train: {run} is there and is no run of this program; name another "
                 "folder with --out."
             )
-        return
-    there, here = map(dataclasses.asdict, (read_config(run), config))
+        return config
+    known = read_config(run)
+    there, here = map(dataclasses.asdict, (known, config))
     differing = [
         f"{name} is {there[name]!r} there and {value!r} here"
         for name, value in here.items()
         if value != there[name] and name not in _FREE
     ]
-    if here["seeds"] < there["seeds"]:
-        differing.append(
-            f"seeds is {there['seeds']} there and {here['seeds']} here, fewer"
-        )
+    differing.extend(_against(known.numbers, config.numbers))
     if differing:
         raise UserError(
             f"train: {run} holds a run of another config: {', '.join(differing)}. "
@@ -87,6 +74,21 @@ def check(run: Path, config: Config, *, resume: bool) -> None:
             f"train: {run} holds a run of this config; go on with it, or reuse it, "
             "with --resume, or name another folder with --out."
         )
+    first = min(known.first_seed, config.first_seed)
+    last = max(known.numbers.stop, config.numbers.stop)
+    return dataclasses.replace(config, first_seed=first, seeds=last - first)
+
+
+def _against(there: range, here: range) -> list[str]:
+    """Returns why seeds cannot be those of one run with seeds that are there."""
+    told = (
+        f"seeds are {there.start}:{there.stop} there and {here.start}:{here.stop} here"
+    )
+    if here != there and here.start >= there.start and here.stop <= there.stop:
+        return [f"{told}, fewer"]
+    if here.start > there.stop or here.stop < there.start:
+        return [f"{told}, with a gap between them"]
+    return []
 
 
 @contextlib.contextmanager
@@ -124,49 +126,26 @@ def _take(descriptor: int, run: Path) -> None:
 
 
 def check_checkpoints(run: Path, seeds: Sequence[int]) -> None:
-    """Raises a `UserError` if a checkpoint of a seed in training is damaged."""
+    """Raises a `UserError` if all checkpoints of a seed in training are damaged."""
     for path in (seed_folder(run, seed) for seed in seeds):
-        for epoch in checkpoints.epochs(path):
-            checkpoints.check(path / f"epoch_{epoch}")
+        there = checkpoints.epochs(path)
+        if there and checkpoints.damaged(path) == there:
+            checkpoints.check(path / f"epoch_{max(there)}")
 
 
-def describe(run: Path, config: Config, dataset: data.Dataset) -> None:
-    """Writes config and manifest; a run that is there gets one more session.
-
-    Args:
-      run: the folder, which `check` has passed.
-      config: of the run, perhaps with more seeds than before.
-      dataset: that it is going to be trained on.
-
-    Raises:
-      UserError: the run was started on other data.
-    """
-    path = run / "manifest.json"
-    old = read_manifest(run) if path.exists() else {}
-    there = old.get("data_fingerprint", dataset.fingerprint)
-    if there != dataset.fingerprint:
-        raise UserError(
-            f"train: {run} was started on {config.dataset} with the fingerprint "
-            f"{there}, and these data have {dataset.fingerprint}. Nothing was changed. "
-            "Name the folder of the same data with --data-dir, or another folder with "
-            "--out."
-        )
-    fields = dataclasses.asdict(config)
-    manifest = {
-        "created": _now(),
-        "config": fields,
-        "num_classes": dataset.num_classes,
-        "image_shape": list(dataset.image_shape),
-        "data_fingerprint": dataset.fingerprint,
-        "environment": _environment(),
-        "resumed": [],
-    }
-    if old:
-        session = {"time": _now(), "environment": _environment()}
-        manifest = {**old, "config": fields, "resumed": [*old["resumed"], session]}
-    # This first: it makes the folder a run, and what is missing then is written again.
-    write(run / "config.json", json.dumps(fields, indent=2) + "\n")
-    write(path, json.dumps(manifest, indent=2) + "\n")
+def discard_damaged(run: Path, seeds: Sequence[int]) -> None:
+    """Removes damaged checkpoints of seeds that have a good one too, with a warning."""
+    for seed in seeds:
+        path = seed_folder(run, seed)
+        damaged = checkpoints.damaged(path)
+        for epoch in damaged:
+            used = max(checkpoints.epochs(path) - damaged)
+            checkpoints.remove(path / f"epoch_{epoch}")
+            warnings.warn(
+                f"train: the checkpoint {path}/epoch_{epoch} is damaged; seed {seed} "
+                f"goes on from the one before, epoch_{used}.",
+                stacklevel=2,
+            )
 
 
 def read_config(run: Path) -> Config:
@@ -179,7 +158,7 @@ def read_config(run: Path) -> Config:
       UserError: it is damaged, or not the one in the manifest.
     """
     path = run / "config.json"
-    fields = _read_json(path)
+    fields = files.read_json(path)
     names = [field.name for field in dataclasses.fields(Config)]
     if not isinstance(fields, dict) or sorted(fields) != sorted(names):
         found = list(fields) if isinstance(fields, dict) else fields
@@ -190,7 +169,7 @@ def read_config(run: Path) -> Config:
     except UserError as error:
         raise UserError(f"{path} is damaged: {error} {_COPY}") from error
     if (run / "manifest.json").exists():
-        noted = read_manifest(run)["config"]
+        noted = manifest.read(run)["config"]
         changed = [
             name for name in names if name not in _FREE and noted[name] != fields[name]
         ]
@@ -204,75 +183,3 @@ def read_config(run: Path) -> Config:
 
 
 _COPY = "Put back what it was; manifest.json has a copy."
-
-
-def read_manifest(run: Path) -> dict[str, Any]:
-    """Reads the manifest of a run.
-
-    Args:
-      run: the folder.
-
-    Raises:
-      UserError: it is damaged.
-    """
-    path = run / "manifest.json"
-    manifest = _read_json(path)
-    if not isinstance(manifest, dict) or not manifest.keys() >= MANIFEST:
-        raise UserError(
-            f"{path} is damaged: it must have {', '.join(sorted(MANIFEST))}."
-        )
-    fields = {field.name for field in dataclasses.fields(Config)}
-    noted, resumed = manifest["config"], manifest["resumed"]
-    if not isinstance(noted, dict) or noted.keys() != fields:
-        raise UserError(f"{path} is damaged: its config must have all fields.")
-    if not isinstance(resumed, list):
-        raise UserError(f"{path} is damaged: resumed must be a list.")
-    return manifest
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file as a whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read as the JSON that was written there: {error}."
-        ) from error
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _environment() -> dict[str, Any]:
-    """Returns what the bits of a result may depend on beside the config."""
-    return {
-        "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
-        "backend": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
-        # XLA divides sums among the cores it may use.
-        "cores": devices.cores(),
-        "devices": jax.device_count(),
-        "x64": jax.config.read("jax_enable_x64"),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-    }
-
-
-_PACKAGES = (
-    "symjax_lib", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint",
-    "scikit-learn", "tensorflow-datasets", "pillow",
-)  # fmt: skip
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"

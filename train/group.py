@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,23 @@ def train(
         group = _restore(folders, done, like=_start(shapes, keys, config))
     else:
         group = _start(functions.init, keys, config)
-    for epoch in range(done, config.epochs):
-        group = _train_epoch(functions, group, keys, epoch)
-        if (epoch + 1) % config.checkpoint_every == 0 and epoch + 1 < config.epochs:
-            _save(folders, f"epoch_{epoch + 1}", group)
-        for seed, row in zip(seeds, group.history["validation"][:, epoch], strict=True):
-            progress(seed, epoch + 1, row[1])
-    final = _finish(functions, group)
-    _save(folders, FINAL, final)
+    with _Writer(folders) as writer:
+        for epoch in range(done, config.epochs):
+            group = _train_epoch(functions, group, keys, epoch)
+            name, last = f"epoch_{epoch + 1}", epoch + 1 == config.epochs
+            due = (epoch + 1) % config.checkpoint_every == 0 and not last
+            if due:
+                writer.save(name, group)
+            try:
+                validated = group.history["validation"][:, epoch]
+                for seed, row in zip(seeds, validated, strict=True):
+                    progress(seed, epoch + 1, row[1])
+            except KeyboardInterrupt:  # the user wants to go on from here
+                if not due and not last:
+                    writer.save(name, group)
+                raise
+        final = jax.device_get(_finish(functions, group))
+        writer.save(FINAL, final)
     return [_one(final, i) for i in range(len(seeds))]
 
 
@@ -142,14 +152,44 @@ def _timed(metrics: np.ndarray, seconds: float) -> np.ndarray:
     return np.concatenate([metrics, share], axis=1)
 
 
+class _Writer:
+    """Saves a group in a thread of its own, while training goes on.
+
+    One save at a time; an error shows at the next one, or at the end.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._thread = futures.ThreadPoolExecutor(1)
+        self._saving: futures.Future | None = None
+
+    def save(self, name: str, stacked: Any) -> None:
+        self._wait()
+        # Here, as the next step reuses the memory of its state.
+        stacked = jax.tree.map(np.array, jax.device_get(stacked))
+        self._saving = self._thread.submit(_save, self._folders, name, stacked)
+
+    def _wait(self) -> None:
+        if self._saving is not None:
+            self._saving.result()
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._thread:  # shuts it down
+            self._wait()
+
+
 def _save(folders: Sequence[Path], name: str, stacked: Any) -> None:
-    """Saves each seed's part of a group, then removes what was saved before."""
-    stacked = jax.device_get(stacked)
+    """Saves each seed's part of a group, then removes all but this and the last one."""
     parts = {folder / name: _one(stacked, i) for i, folder in enumerate(folders)}
     # After a kill some may be there already.
     checkpoints.save({p: part for p, part in parts.items() if not p.exists()})
     for folder in folders:
-        checkpoints.remove_others(folder, keep=name)
+        epochs = sorted(checkpoints.epochs(folder))
+        kept = [FINAL] if name == FINAL else [f"epoch_{n}" for n in epochs[-2:]]
+        checkpoints.remove_others(folder, keep=kept)
 
 
 def _restore(folders: Sequence[Path], epoch: int, like: Progress) -> Progress:

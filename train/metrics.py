@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from train import folder, group, optimisers
+from train import files, group, optimisers
 from train.configs import Config
 
 COLUMNS = ("seed", "epoch", "split", "loss", "accuracy", "learning_rate", "seconds")
@@ -38,6 +38,20 @@ def columns(config: Config, finals: Mapping[int, Any]) -> dict[str, np.ndarray]:
     return dict(zip(COLUMNS, arrays, strict=True))
 
 
+def text(table: Mapping[str, np.ndarray]) -> str:
+    """Returns the contents of `metrics.csv`.
+
+    Args:
+      table: from `columns`.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in zip(*(table[name] for name in COLUMNS), strict=True):
+        writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in row])
+    return out.getvalue()
+
+
 def save(run: Path, table: Mapping[str, np.ndarray]) -> None:
     """Writes `metrics.csv`, unless that is what is there.
 
@@ -45,11 +59,6 @@ def save(run: Path, table: Mapping[str, np.ndarray]) -> None:
       run: its folder.
       table: from `columns`.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in zip(*(table[name] for name in COLUMNS), strict=True):
-        writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in row])
     path = run / "metrics.csv"
-    if not path.exists() or path.read_text() != text.getvalue():
-        folder.write(path, text.getvalue())
+    if not path.exists() or path.read_text() != text(table):
+        files.write(path, text(table))

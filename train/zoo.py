@@ -22,6 +22,7 @@ from train import (
     ensemble,
     folder,
     group,
+    manifest,
     metrics,
 )
 from train.configs import Config, UserError
@@ -35,7 +36,8 @@ class Zoo(NamedTuple):
         each seed as it was after its best epoch.
       model: `model.apply(variables of one seed, normalised images, train=False)`.
       config: of the run; `config.dataset` names its data set.
-      test_accuracy: `[S]`, as a fraction; nan for a seed that diverged.
+      test_accuracy: `[S]`, of the seeds `config.numbers`, as a fraction; nan for one
+        that diverged.
       best_epoch: `[S]`, from 0; see `group.best_epoch`.
       metrics: the columns of `metrics.csv`, each `[rows]`. The row of the split `test`
         has the best epoch. The loss of a seed that diverged is not finite.
@@ -88,13 +90,28 @@ def train(
     configs.check(config)
     folder.check(run, config, resume=resume)
     with folder.lock(run):
-        folder.check(run, config, resume=resume)  # it may have changed meanwhile
+        # Again, as it may have changed meanwhile.
+        config = folder.check(run, config, resume=resume)
         if missing := folder.missing_seeds(config, run):
             dataset = data.load(config.dataset, data_dir=data_dir)
             _train(config, run, missing, dataset, progress)
         result = load(run)
         metrics.save(run, result.metrics)
-    return result
+        made = manifest.complete(run, _checksums(config, run), diverged(result))
+    return result._replace(manifest=made)
+
+
+def diverged(zoo: Zoo) -> list[int]:
+    """Returns the numbers of the seeds that diverged."""
+    lost = np.isnan(zoo.test_accuracy)
+    return [seed for seed, nan in zip(zoo.config.numbers, lost, strict=True) if nan]
+
+
+def _checksums(config: Config, run: Path) -> dict[int, str]:
+    finals = {
+        seed: folder.seed_folder(run, seed) / group.FINAL for seed in config.numbers
+    }
+    return {seed: checkpoints.checksum(path) for seed, path in finals.items()}
 
 
 def _train(
@@ -105,10 +122,11 @@ def _train(
     progress: Callable[[int, int, float], None],
 ) -> None:
     functions = ensemble.make_functions(config, dataset)
-    finished = sorted(set(range(config.seeds)) - set(missing))
+    finished = sorted(set(config.numbers) - set(missing))
     finals = _finals(config, dataset.num_classes, dataset.image_shape, run, finished)
     folder.check_checkpoints(run, missing)
-    folder.describe(run, config, dataset)
+    manifest.describe(run, config, dataset)
+    folder.discard_damaged(run, missing)
     for seed in finished:
         progress(seed, config.epochs, float("nan"))
     place = functools.partial(folder.seed_folder, run)
@@ -122,8 +140,8 @@ def _train(
             new = group.train(config, functions, seeds, folders, progress)
             finals |= dict(zip(seeds, new, strict=True))
             metrics.save(run, metrics.columns(config, finals))
-    for seed in range(config.seeds):
-        checkpoints.remove_others(place(seed), keep=group.FINAL)
+    for seed in config.numbers:
+        checkpoints.remove_others(place(seed), keep=[group.FINAL])
 
 
 def load(run: str | Path) -> Zoo:
@@ -147,9 +165,9 @@ def load(run: str | Path) -> Zoo:
             f"load: {len(missing)} of the {config.seeds} seeds of {run} are not "
             "finished; run the command that started it again with --resume."
         )
-    manifest = folder.read_manifest(run)
-    num_classes, image_shape = manifest["num_classes"], manifest["image_shape"]
-    finals = _finals(config, num_classes, image_shape, run, range(config.seeds))
+    made = manifest.read(run)
+    num_classes, image_shape = made["num_classes"], made["image_shape"]
+    finals = _finals(config, num_classes, image_shape, run, config.numbers)
     variables = [final["variables"] for final in finals.values()]
     table = metrics.columns(config, finals)
     tests = table["split"] == "test"
@@ -160,7 +178,7 @@ def load(run: str | Path) -> Zoo:
         test_accuracy=table["accuracy"][tests],
         best_epoch=table["epoch"][tests],
         metrics=table,
-        manifest=manifest,
+        manifest=made,
     )
 
 
