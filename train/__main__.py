@@ -10,15 +10,26 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import tyro
 from tqdm import tqdm
 
-from train import cache, configs, devices, folder, presets, verify, zoo
+from train import (
+    cache,
+    configs,
+    devices,
+    display,
+    folder,
+    presets,
+    tensorboard,
+    verify,
+    zoo,
+)
 from train.configs import Config, UserError
 
 
@@ -34,6 +45,8 @@ class Arguments:
     data_dir: Path | None = None
     """Folder of TensorFlow Datasets; by default $TFDS_DATA_DIR, then
     ~/tensorflow_datasets."""
+    tensorboard: bool = False
+    """Write the metrics as TensorBoard's events, too."""
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:
@@ -94,17 +107,15 @@ def main(args: Arguments) -> None:
     configs.check(args.config)
     config = folder.check(args.out, args.config, resume=args.resume)
     reused = args.resume and not folder.missing_seeds(config, args.out)
-    epochs = {}
-    total = config.seeds * config.epochs
-    bar = tqdm(total=total, unit="epoch", delay=1, disable=reused)
-    with bar, _stopping() as stopping:
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(display.line(config, quiet=reused))]
+        if args.tensorboard and not reused:
+            listeners.append(stack.enter_context(tensorboard.events(args.out)))
+        stopping = stack.enter_context(_stopping())
 
-        def progress(seed: int, done: int, accuracy: float) -> None:
-            epochs[seed] = done
-            known = np.isfinite(accuracy)  # it is not for a seed finished before
-            told = f"validation {accuracy:.2%}" if known else "finished before"
-            bar.set_postfix_str(f"seed {seed}, {told}", False)
-            bar.update(sum(epochs.values()) - bar.n)
+        def progress(seed: int, done: int, metrics: Mapping[str, Any]) -> None:
+            for listener in listeners:
+                listener(seed, done, metrics)
             if stopping.is_set():
                 raise KeyboardInterrupt
 

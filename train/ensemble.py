@@ -129,12 +129,14 @@ class Functions(NamedTuple):
         accuracy [S, 2])`, the means over the epoch; it reuses the state's memory.
       validate: `variables [S] -> [S, 2]`, likewise, on the held-out training images.
       test: `variables [S] -> [S, 2]` on the test images.
+      images_per_epoch: that a seed is trained on.
     """
 
     init: Callable[[jax.Array], step.TrainState]
     train_epoch: Callable[..., tuple[step.TrainState, np.ndarray]]
     validate: Callable[[Any], np.ndarray]
     test: Callable[[Any], np.ndarray]
+    images_per_epoch: int
 
 
 def make_functions(config: Config, dataset: data.Dataset) -> Functions:
@@ -203,4 +205,5 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
             evaluate, dataset.train_images[held_out], dataset.train_labels[held_out]
         ),
         test=epoch.make_evaluate(evaluate, dataset.test_images, dataset.test_labels),
+        images_per_epoch=len(rest) // config.batch_size * config.batch_size,
     )

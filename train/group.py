@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,14 @@ from train.configs import Config
 FINAL = "final"  # name of the checkpoint that makes a seed a finished one
 
 
+# `progress(seed, epochs done, metrics)`, called after each epoch of each seed. Metrics
+# are the rows "train" and "validation", loss, accuracy and seconds, and
+# "images_per_second" of the group; empty for a seed that was finished before.
+Progress = Callable[[int, int, Mapping[str, Any]], None]
+
+
 @struct.dataclass
-class Progress:
+class Group:
     """A group of seeds in training; every leaf has a leading axis of seeds `[S]`.
 
     Attributes:
@@ -39,7 +45,7 @@ def train(
     functions: ensemble.Functions,
     seeds: Sequence[int],
     folders: Sequence[Path],
-    progress: Callable[[int, int, float], None],
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """Trains seeds together to the end and saves what is kept of each.
 
@@ -48,11 +54,11 @@ def train(
       functions: from `ensemble.make_functions`.
       seeds: their numbers.
       folders: where each seed has its checkpoints.
-      progress: see `zoo.train`.
+      progress: see `Progress`.
 
     Returns:
       For each seed what its checkpoint `final` has: `variables` after the best epoch,
-      `history` as in `Progress`, and `test` `[3]` loss, accuracy, seconds of that epoch
+      `history` as in `Group`, and `test` `[3]` loss, accuracy, seconds of that epoch
       on the test images; loss and accuracy are nan for a seed that diverged.
     """
     keys = ensemble.seed_keys(config, seeds)
@@ -71,9 +77,9 @@ def train(
             if due:
                 writer.save(name, group)
             try:
-                validated = group.history["validation"][:, epoch]
-                for seed, row in zip(seeds, validated, strict=True):
-                    progress(seed, epoch + 1, row[1])
+                latest = _latest(group, epoch, functions)
+                for seed, metrics in zip(seeds, latest, strict=True):
+                    progress(seed, epoch + 1, metrics)
             except KeyboardInterrupt:  # the user wants to go on from here
                 if not due and not last:
                     writer.save(name, group)
@@ -81,6 +87,18 @@ def train(
         final = jax.device_get(_finish(functions, group))
         writer.save(FINAL, final)
     return [_one(final, i) for i in range(len(seeds))]
+
+
+def _latest(
+    group: Group, epoch: int, functions: ensemble.Functions
+) -> list[dict[str, Any]]:
+    seconds = group.history["train"][:, epoch, 2].sum()
+    speed = len(group.history["train"]) * functions.images_per_epoch / seconds
+    return [
+        {split: rows[i, epoch] for split, rows in group.history.items()}
+        | {"images_per_second": speed}
+        for i in range(len(group.history["train"]))
+    ]
 
 
 def best_epoch(validation: np.ndarray) -> int:
@@ -102,16 +120,16 @@ def best_epoch(validation: np.ndarray) -> int:
     return int(np.lexsort((loss, -accuracy))[0])
 
 
-def _start(init: Callable, keys: jax.Array, config: Config) -> Progress:
+def _start(init: Callable, keys: jax.Array, config: Config) -> Group:
     shape = (len(keys), config.epochs, 3)
     history = {split: np.full(shape, np.nan) for split in ("train", "validation")}
     # Twice, because a step reuses the memory of its state.
-    return Progress(init(keys), init(keys).variables, history)
+    return Group(init(keys), init(keys).variables, history)
 
 
 def _train_epoch(
-    functions: ensemble.Functions, group: Progress, keys: jax.Array, epoch: int
-) -> Progress:
+    functions: ensemble.Functions, group: Group, keys: jax.Array, epoch: int
+) -> Group:
     begin = time.perf_counter()
     state, trained = functions.train_epoch(group.state, keys, epoch)
     middle = time.perf_counter()
@@ -122,7 +140,7 @@ def _train_epoch(
     history["validation"][:, epoch] = _timed(validated, end - middle)
     better = [best_epoch(rows) == epoch for rows in history["validation"]]
     best = _where(jnp.array(better), state.variables, group.best)
-    return Progress(state, best, history)
+    return Group(state, best, history)
 
 
 @jax.jit
@@ -131,7 +149,7 @@ def _where(condition: jax.Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), new, old)
 
 
-def _finish(functions: ensemble.Functions, group: Progress) -> dict[str, Any]:
+def _finish(functions: ensemble.Functions, group: Group) -> dict[str, Any]:
     """Tests the best variables, once."""
     begin = time.perf_counter()
     tested = functions.test(group.best)
@@ -192,12 +210,12 @@ def _save(folders: Sequence[Path], name: str, stacked: Any) -> None:
         checkpoints.remove_others(folder, keep=kept)
 
 
-def _restore(folders: Sequence[Path], epoch: int, like: Progress) -> Progress:
+def _restore(folders: Sequence[Path], epoch: int, like: Group) -> Group:
     one = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:], leaf.dtype), like)
     seeds = [checkpoints.restore(folder / f"epoch_{epoch}", one) for folder in folders]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *seeds)
     state, best = jax.tree.map(jnp.array, (stacked.state, stacked.best))
-    return Progress(state, best, stacked.history)
+    return Group(state, best, stacked.history)
 
 
 def _one(stacked: Any, i: int) -> Any:

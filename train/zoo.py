@@ -5,7 +5,7 @@ the same versions on the same machine to the last bit: `train(..., resume=True)`
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +59,7 @@ def train(
     *,
     resume: bool = False,
     data_dir: str | Path | None = None,
-    progress: Callable[[int, int, float], None] = lambda seed, epochs, accuracy: None,
+    progress: group.Progress = lambda seed, epochs, metrics: None,
 ) -> Zoo:
     """Trains the seeds of a zoo that are not finished yet.
 
@@ -72,8 +72,7 @@ def train(
       out: the folder of the run.
       resume: go on with a run that is there, or with more seeds; start it otherwise.
       data_dir: see `data.load`.
-      progress: called with seed, number of epochs done and validation accuracy after
-        each epoch of each seed; for seeds that were finished before, once with nan.
+      progress: see `group.Progress`.
 
     Returns:
       The finished run, as `load` does.
@@ -119,7 +118,7 @@ def _train(
     run: Path,
     missing: Sequence[int],
     dataset: data.Dataset,
-    progress: Callable[[int, int, float], None],
+    progress: group.Progress,
 ) -> None:
     functions = ensemble.make_functions(config, dataset)
     finished = sorted(set(config.numbers) - set(missing))
@@ -128,7 +127,7 @@ def _train(
     manifest.describe(run, config, dataset)
     folder.discard_damaged(run, missing)
     for seed in finished:
-        progress(seed, config.epochs, float("nan"))
+        progress(seed, config.epochs, {})
     place = functools.partial(folder.seed_folder, run)
     started = [seed for seed in missing if checkpoints.epochs(place(seed))]
     fresh = [seed for seed in missing if seed not in started]
