@@ -25,7 +25,7 @@ from analysis import (
     subject,
 )
 from analysis.tables import to_text
-from train import manifest
+from train import archive, manifest
 from train.configs import UserError
 
 
@@ -136,6 +136,8 @@ def _check(args: Arguments) -> Path:
         if args.out is None:
             raise UserError("analysis: with --networks, name a folder with --out.")
         return args.out
+    if args.run.suffix == archive.SUFFIX and args.run.is_file():
+        return args.out or Path("runs", args.run.stem, args.experiment)
     if not (args.run / "config.json").exists():
         raise UserError(
             f"analysis: {args.run} holds no run; make one by `python -m train "

@@ -19,8 +19,10 @@ def hash_of_run(run: Path) -> str:
     """Returns a hash of the config and the trained networks of a run.
 
     Args:
-      run: the folder of a finished run.
+      run: the folder of a finished run, or the file of its archive.
     """
+    if run.is_file():
+        return _hash([run], run.parent)
     networks = sorted(run.glob("checkpoints/*/final/sha256"))
     return _hash([run / "config.json", *networks], run)
 

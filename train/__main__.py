@@ -1,6 +1,7 @@
 """Trains a zoo: `python -m train CONFIG --out RUN [--seeds N] [--resume]`.
 
-`python -m train --list` shows the presets, `python -m train verify RUN` checks a run.
+`python -m train --list` shows the presets, `python -m train verify RUN` checks a run,
+`python -m train export RUN FILE` makes one small file of it.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import tyro
 from tqdm import tqdm
 
 from train import (
+    archive,
     cache,
     configs,
     devices,
@@ -178,6 +180,21 @@ def check_run(run: tyro.conf.Positional[Path], *, data_dir: Path | None = None) 
         )
 
 
+def export(run: tyro.conf.Positional[Path], path: tyro.conf.Positional[Path]) -> None:
+    """Writes a finished run as one small file, in half precision.
+
+    Args:
+      run: Folder of the run.
+      path: Of the file, in .npz; its manifest is written beside it, in .json.
+    """
+    zoo.export(run, path)
+    size = path.stat().st_size / 2**20
+    print(f"{path}: {size:.2f} MiB, and {archive.manifest_of(path)}")
+
+
+COMMANDS = {"verify": check_run, "export": export}
+
+
 @contextlib.contextmanager
 def _stopping() -> Iterator[threading.Event]:
     """Gives an event that the first Ctrl-C sets; the second one stops at once."""
@@ -208,8 +225,9 @@ if __name__ == "__main__":
         _prepare()
         if sys.argv[1:] == ["--list"]:
             print(presets.listing())
-        elif sys.argv[1:2] == ["verify"]:
-            tyro.cli(check_run, prog="python -m train verify", args=sys.argv[2:])
+        elif sys.argv[1:] and sys.argv[1] in COMMANDS:
+            name, *words = sys.argv[1:]
+            tyro.cli(COMMANDS[name], prog=f"python -m train {name}", args=words)
         else:
             for arguments in runs(sys.argv[1:]):
                 main(arguments)

@@ -8,10 +8,12 @@ from typing import Any
 from train.configs import UserError
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Writes a file as a whole or not at all."""
+    if isinstance(content, str):
+        content = content.encode()
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
+    partial.write_bytes(content)
     os.replace(partial, path)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from train import data, devices, files
+from train import archive, data, devices, files
 from train.configs import Config, UserError
 
 KEYS = {
@@ -95,12 +95,14 @@ def read(run: Path) -> dict[str, Any]:
     """Reads the manifest of a run.
 
     Args:
-      run: the folder.
+      run: the folder, or the file of an archive.
 
     Raises:
       UserError: it is damaged.
     """
     path = run / "manifest.json"
+    if run.suffix == archive.SUFFIX:
+        path = archive.manifest_of(run)
     manifest = files.read_json(path)
     if not isinstance(manifest, dict) or not manifest.keys() >= KEYS:
         raise UserError(f"{path} is damaged: it must have {', '.join(sorted(KEYS))}.")

@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from train import (
     architectures,
+    archive,
     checkpoints,
     configs,
     data,
@@ -147,7 +148,7 @@ def load(run: str | Path) -> Zoo:
     """Loads a finished run.
 
     Args:
-      run: its folder.
+      run: its folder, or the file that `export` has made of it.
 
     Returns:
       A `Zoo`.
@@ -156,6 +157,26 @@ def load(run: str | Path) -> Zoo:
       UserError: there is no run, some seeds are not finished, or a file is damaged.
     """
     run = Path(run)
+    if run.suffix == archive.SUFFIX:
+        made = manifest.read(run)
+        config = Config(**made["config"])
+        variables, table = archive.read(run)
+    else:
+        config, made, variables, table = _read(run)
+    tests = table["split"] == "test"
+    return Zoo(
+        variables=jax.tree.map(jnp.asarray, variables),
+        model=architectures.make_model(config, made["num_classes"]),
+        config=config,
+        test_accuracy=table["accuracy"][tests],
+        best_epoch=table["epoch"][tests],
+        metrics=table,
+        manifest=made,
+    )
+
+
+def _read(run: Path) -> tuple[Config, dict[str, Any], Any, dict[str, np.ndarray]]:
+    """Returns config, manifest, stacked variables and metrics of a folder."""
     if not (run / "config.json").exists():
         raise UserError(f"load: {run} holds no run; `python -m train` makes one.")
     config = folder.read_config(run)
@@ -168,17 +189,22 @@ def load(run: str | Path) -> Zoo:
     num_classes, image_shape = made["num_classes"], made["image_shape"]
     finals = _finals(config, num_classes, image_shape, run, config.numbers)
     variables = [final["variables"] for final in finals.values()]
-    table = metrics.columns(config, finals)
-    tests = table["split"] == "test"
-    return Zoo(
-        variables=jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables),
-        model=architectures.make_model(config, num_classes),
-        config=config,
-        test_accuracy=table["accuracy"][tests],
-        best_epoch=table["epoch"][tests],
-        metrics=table,
-        manifest=made,
-    )
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *variables)
+    return config, made, stacked, metrics.columns(config, finals)
+
+
+def export(run: str | Path, path: str | Path) -> None:
+    """Writes a finished run as one small file, in half precision; `load` reads it.
+
+    Args:
+      run: its folder.
+      path: of the file, in `.npz`; its manifest is written beside it, in `.json`.
+
+    Raises:
+      UserError: as `load`; or one of the files is there already.
+    """
+    result = load(run)
+    archive.write(Path(path), result.variables, result.metrics, result.manifest)
 
 
 def _finals(
