@@ -24,10 +24,11 @@ def flat(tree, i):
     leaves = [np.asarray(leaf)[i].ravel() for leaf in jax.tree.leaves(tree)]
     return np.concatenate(leaves).astype(float).tolist()
 
-def trained(strategy, seeds, model="myrtle_cnn"):
+def trained(strategy, seeds, model="myrtle_cnn", **options):
     config = dataclasses.replace(
         TINY, model=model, width=16, strategy=strategy, validation_fraction=0.2
     )
+    config = dataclasses.replace(config, **options)
     functions = ensemble.make_functions(config, fake())
     keys = ensemble.seed_keys(config, seeds)
     state, metrics = functions.train_epoch(functions.init(keys), keys, 0)
@@ -45,6 +46,10 @@ print(json.dumps({
     "alone": [trained("loop", [seed]) for seed in (3, 1, 4)],
     "mlps": trained("loop", [3, 1, 4], "mlp"),
     "vmap": trained("vmap", [3, 1, 4, 1], "mlp"),
+    "whole": trained("vmap", [3, 1], "mlp", batch_size=4),
+    "shared": trained("vmap", [3, 1], "mlp", batch_size=4, devices_per_seed=4),
+    "looped": trained("loop", [3], "myrtle_cnn", batch_size=8, devices_per_seed=8),
+    "one": trained("loop", [3], "myrtle_cnn", batch_size=8),
 }))
 """
 
@@ -85,6 +90,15 @@ def test_vmap_on_several_devices_gives_the_same_seeds(found):
     vmap = np.array(found["vmap"][1])
     np.testing.assert_array_equal(vmap[1], vmap[3])
     np.testing.assert_allclose(vmap[:3], found["mlps"][1], atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("shared", "whole", "used"), [("shared", "whole", 8), ("looped", "one", 8)]
+)
+def test_devices_share_the_batches_of_a_seed(found, shared, whole, used):
+    """The second: with BatchNorm over all devices and convolutions of Winograd's."""
+    assert found[shared][0] == used
+    np.testing.assert_allclose(found[shared][1], found[whole][1], atol=1e-4, rtol=1e-3)
 
 
 def test_devices_have_equal_parts(found):

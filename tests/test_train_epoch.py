@@ -31,7 +31,9 @@ def scanned(monkeypatch):
 
     monkeypatch.setattr(ensemble.step, "make_train_step", counted)
     monkeypatch.setattr(
-        epoch, "make_train_epoch", lambda *args, scan: make(*args, scan=True)
+        epoch,
+        "make_train_epoch",
+        lambda *args, **options: make(*args, **{**options, "scan": True}),
     )
     return looped, ensemble.make_functions(CONFIG, fake()), traces
 

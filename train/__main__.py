@@ -28,6 +28,7 @@ from train import (
     display,
     folder,
     presets,
+    processes,
     tensorboard,
     verify,
     zoo,
@@ -47,6 +48,8 @@ class Arguments:
     data_dir: Path | None = None
     """Folder of TensorFlow Datasets; by default $TFDS_DATA_DIR, then
     ~/tensorflow_datasets."""
+    distributed: bool = False
+    """Share the seeds with the other processes of this job, see README."""
     tensorboard: bool = False
     """Write the metrics as TensorBoard's events, too."""
 
@@ -110,7 +113,11 @@ def main(args: Arguments) -> None:
     config = folder.check(args.out, args.config, resume=args.resume)
     reused = args.resume and not folder.missing_seeds(config, args.out)
     with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(display.line(config, quiet=reused))]
+        listeners = [
+            stack.enter_context(
+                display.line(config, quiet=reused or not processes.is_first())
+            )
+        ]
         if args.tensorboard and not reused:
             listeners.append(stack.enter_context(tensorboard.events(args.out)))
         stopping = stack.enter_context(_stopping())
@@ -128,8 +135,9 @@ def main(args: Arguments) -> None:
             data_dir=args.data_dir,
             progress=progress,
         )
-    print(f"{args.out}: complete{', reusing' if reused else ''}")
-    print(table(result))
+    if processes.is_first():
+        print(f"{args.out}: complete{', reusing' if reused else ''}")
+        print(table(result))
     if not np.isfinite(result.test_accuracy).any():
         raise UserError(
             f"train: every seed of {args.out} diverged; try a smaller --learning-rate "
@@ -212,9 +220,11 @@ def _stopping() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _prepare() -> None:
+def _prepare(*, distributed: bool = False) -> None:
     """Sets JAX up for a process that only trains; before it looks for devices."""
     devices.use_cores()
+    if distributed:
+        processes.start()
     # Programs that were compiled once start at once; JAX's own variable has precedence.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.folder() / "xla"))
@@ -222,14 +232,16 @@ def _prepare() -> None:
 
 if __name__ == "__main__":
     try:
-        _prepare()
         if sys.argv[1:] == ["--list"]:
             print(presets.listing())
         elif sys.argv[1:] and sys.argv[1] in COMMANDS:
             name, *words = sys.argv[1:]
+            _prepare()
             tyro.cli(COMMANDS[name], prog=f"python -m train {name}", args=words)
         else:
-            for arguments in runs(sys.argv[1:]):
+            wanted = runs(sys.argv[1:])
+            _prepare(distributed=wanted[0].distributed)
+            for arguments in wanted:
                 main(arguments)
     except UserError as error:
         sys.exit(str(error))

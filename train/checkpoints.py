@@ -31,7 +31,7 @@ def save(trees: Mapping[Path, Any]) -> None:
         partial = _partial(path).absolute()
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
+            with _checkpointer() as checkpointer:
                 state = serialization.to_state_dict(jax.device_get(tree))
                 checkpointer.save(partial / "arrays", state)
             (partial / "sha256").write_bytes(_digest(partial / "arrays"))
@@ -86,7 +86,7 @@ def restore(path: Path, like: Any = None) -> Any:
       UserError: the checkpoint is damaged, or has other arrays than `like`.
     """
     check(path)
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         state = checkpointer.restore((path / "arrays").absolute())
     if like is None:
         return state
@@ -141,6 +141,15 @@ def epochs(folder: Path) -> set[int]:
 
 
 _RETRAIN = "delete it and run the same command with --resume to train the seed again"
+
+
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """Returns one that waits for no other process: the first writes, all read."""
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=str(own)
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
 def _partial(path: Path) -> Path:

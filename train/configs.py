@@ -71,6 +71,9 @@ class Config:
     """All random numbers of a seed come from this number and the seed's own."""
     strategy: Literal["auto", "loop", "vmap"] = "auto"
     """How to train many seeds: `auto` loops on a CPU and vmaps on an accelerator."""
+    devices_per_seed: int = 1
+    """Devices that share each batch of a seed, for fewer seeds than devices. Sums over
+    a batch are then rounded otherwise."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; a killed run goes on from the last one. It may differ
     when a run is resumed."""
@@ -119,7 +122,7 @@ def _is_a(value: object, kind: type) -> bool:
 
 _RANGES = {
     **dict.fromkeys(("width", "epochs", "batch_size", "halve_every"), (1, 1e6)),
-    **dict.fromkeys(("seeds", "checkpoint_every"), (1, 1e6)),
+    **dict.fromkeys(("seeds", "checkpoint_every", "devices_per_seed"), (1, 1e6)),
     **dict.fromkeys(("mixup", "cutmix"), (0, 1e6)),
     "negative_slope": (-1e6, 1e6),
     "learning_rate": (1e-30, 1e30),

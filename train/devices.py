@@ -1,19 +1,27 @@
 """Seeds on devices: every device has an equal part of a group of seeds.
 
+Where there are more devices than seeds, several may share the batches of each.
+
 On a CPU the cores are the devices: XLA's programs have long stretches for one core, so
 one seed on each core is faster than one seed after the other on all of them.
 """
 
 import ctypes
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-_SEEDS, _ALL = PartitionSpec("seed"), PartitionSpec()
+from train.configs import UserError
+
+_SEED, _DATA = "seed", "data"
+_SEEDS, _ALL, _BATCH = PartitionSpec(_SEED), PartitionSpec(), PartitionSpec(_DATA)
 
 
 def use_cores() -> None:
@@ -46,36 +54,83 @@ def _keep_freed_memory() -> None:
     mallopt(arena_max, 1)
 
 
-def mesh(seeds: int) -> Mesh:
+def mesh(seeds: int, per_seed: int = 1) -> Mesh:
     """Returns the devices that can have equal parts of so many seeds, as many as do.
 
     Args:
       seeds: in the group.
+      per_seed: devices that share the batches of a seed.
 
     Returns:
-      A mesh with the axis `seed`.
+      A mesh with the axes `seed` and `data`.
+
+    Raises:
+      UserError: there are fewer devices than one seed has.
     """
     devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if seeds % n == 0)
-    return Mesh(np.array(devices[:count]), ("seed",))
+    most = len(devices) // per_seed
+    if not most:
+        raise UserError(
+            f"train: devices_per_seed is {per_seed}, and there are {len(devices)}."
+        )
+    count = max(n for n in range(1, most + 1) if seeds % n == 0)
+    grid = np.array(devices[: count * per_seed]).reshape(count, per_seed)
+    return Mesh(grid, (_SEED, _DATA))
 
 
-def shard(stacked: Any, seeds: int) -> Any:
+def shard(stacked: Any, on: Mesh) -> Any:
     """Gives every device its seeds' part of arrays that are stacked over seeds."""
-    return jax.device_put(stacked, NamedSharding(mesh(seeds), _SEEDS))
+    return jax.tree.map(functools.partial(_put, NamedSharding(on, _SEEDS)), stacked)
 
 
-def replicate(shared: Any, seeds: int) -> Any:
-    """Gives the devices of a group a copy each of what its seeds share."""
-    return jax.device_put(shared, NamedSharding(mesh(seeds), _ALL))
+def _put(sharding: NamedSharding, leaf: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.device_put(leaf, sharding)
+    # Keys themselves are not put on devices of another process.
+    numbers = jax.device_put(jax.random.key_data(leaf), sharding)
+    return jax.random.wrap_key_data(numbers)
 
 
-def on_each(fn: Callable, in_axes: Sequence[int | None]) -> Callable:
+def gather(tree: Any) -> Any:
+    """Returns arrays in the memory of every process, as NumPy's."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return jax.tree.map(_gather, tree)
+
+
+def _gather(leaf: Any) -> Any:
+    if getattr(leaf, "is_fully_addressable", True):
+        return jax.device_get(leaf)
+    return multihost_utils.process_allgather(leaf, tiled=True)
+
+
+def replicate(shared: Any, on: Mesh) -> Any:
+    """Gives the devices of a mesh a copy each of what its seeds share."""
+    return jax.device_put(shared, NamedSharding(on, _ALL))
+
+
+def share_batch(array: jax.Array, per_seed: int) -> jax.Array:
+    """Divides the first axis among the devices of a seed, inside of `on_each`.
+
+    Args:
+      array: `[N, ...]`.
+      per_seed: devices that share the batches of a seed; must divide `N`.
+
+    Returns:
+      The same numbers.
+    """
+    if per_seed == 1:
+        return array
+    return jax.lax.with_sharding_constraint(array, _BATCH)
+
+
+def on_each(fn: Callable, in_axes: Sequence[int | None], per_seed: int = 1) -> Callable:
     """Runs a function of stacked seeds on each device with the seeds that it has.
 
     Args:
       fn: its results are stacked over seeds.
       in_axes: for each argument 0 if it is stacked, None if all seeds share it.
+      per_seed: devices that share the batches of a seed.
 
     Returns:
       A function of the same arguments, for use under `jit`.
@@ -84,12 +139,18 @@ def on_each(fn: Callable, in_axes: Sequence[int | None]) -> Callable:
 
     def run(*args: Any) -> Any:
         stacked = [arg for arg, axis in zip(args, in_axes, strict=True) if axis == 0]
-        devices = mesh(len(jax.tree.leaves(stacked)[0]))
+        devices = mesh(len(jax.tree.leaves(stacked)[0]), per_seed)
         if devices.size == 1:
             return fn(*args)
+        # The axis `data` is left to the compiler, which adds the sums over a batch.
         # Loops inside of steps start from constants, which no device varies.
         return jax.shard_map(
-            fn, mesh=devices, in_specs=specs, out_specs=_SEEDS, check_vma=False
+            fn,
+            mesh=devices,
+            in_specs=specs,
+            out_specs=_SEEDS,
+            axis_names={_SEED} if per_seed > 1 else {_SEED, _DATA},
+            check_vma=False,
         )(*args)
 
     return run

@@ -43,13 +43,16 @@ def resolve(strategy: str) -> str:
     return "loop" if jax.default_backend() == "cpu" else "vmap"
 
 
-def groups(seeds: Sequence[int], strategy: str, *, devices: int = 1) -> list[list[int]]:
+def groups(
+    seeds: Sequence[int], strategy: str, *, devices: int = 1, at_once: int = 0
+) -> list[list[int]]:
     """Divides seeds into the groups that are trained together.
 
     Args:
       seeds: any.
       strategy: `loop` gives groups of one for each device, `vmap` a single group.
       devices: their number.
+      at_once: the most seeds of a group of `vmap`, which bounds memory; 0 for all.
 
     Returns:
       The groups, in order.
@@ -58,11 +61,16 @@ def groups(seeds: Sequence[int], strategy: str, *, devices: int = 1) -> list[lis
       >>> groups([0, 1, 2], "loop", devices=2), groups([0, 1, 2], "vmap")
       ([[0, 1], [2]], [[0, 1, 2]])
     """
-    size = len(seeds) if strategy == "vmap" else devices
+    size = (at_once or len(seeds)) if strategy == "vmap" else devices
     return [list(seeds[i : i + size]) for i in range(0, len(seeds), size or 1)]
 
 
-def lift(fn: Callable, strategy: str, in_axes: Sequence[int | None]) -> Callable:
+def lift(
+    fn: Callable,
+    strategy: str,
+    in_axes: Sequence[int | None],
+    devices_per_seed: int = 1,
+) -> Callable:
     """Lifts a function of one seed to arguments that are stacked over seeds.
 
     Devices share the seeds.
@@ -71,12 +79,14 @@ def lift(fn: Callable, strategy: str, in_axes: Sequence[int | None]) -> Callable
       fn: any function of arrays or pytrees.
       strategy: `vmap`, or `loop` for a program with one copy of `fn` for each seed.
       in_axes: for each argument 0 if it is stacked, None if all seeds share it.
+      devices_per_seed: see `devices.on_each`.
 
     Returns:
       A function whose results are stacked along axis 0.
     """
     if strategy == "vmap":
-        return devices.on_each(jax.vmap(fn, tuple(in_axes)), in_axes)
+        vmapped = jax.vmap(fn, tuple(in_axes))
+        return devices.on_each(vmapped, in_axes, devices_per_seed)
 
     def looped(*args: Any) -> Any:
         stacked = [arg for arg, axis in zip(args, in_axes, strict=True) if axis == 0]
@@ -87,7 +97,7 @@ def lift(fn: Callable, strategy: str, in_axes: Sequence[int | None]) -> Callable
             results.append(fn(*(at(arg) if axis == 0 else arg for arg, axis in pairs)))
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
-    return devices.on_each(looped, in_axes)
+    return devices.on_each(looped, in_axes, devices_per_seed)
 
 
 def jit_once(fn: Callable) -> Callable:
@@ -164,14 +174,19 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
             f"train: shift is {config.shift}, the images of {dataset.name} are "
             f"{dataset.image_shape[0]}x{dataset.image_shape[1]}; choose a smaller one."
         )
-    strategy = resolve(config.strategy)
+    strategy, per_seed = resolve(config.strategy), config.devices_per_seed
+    if config.batch_size % per_seed:
+        raise configs.UserError(
+            f"train: devices_per_seed is {per_seed}, which does not divide the batch "
+            f"of {config.batch_size}."
+        )
     model = architectures.make_model(config, dataset.num_classes)
     optimiser = optimisers.make_optimiser(config, len(rest) // config.batch_size)
     normalise = functools.partial(data.normalise, dataset)
     image = normalise(dataset.train_images[0])
-    evaluate = step.make_evaluate(model, normalise=normalise)
+    evaluate = step.make_evaluate(model, normalise=normalise, devices_per_seed=per_seed)
     options = devices.compiler_options()
-    evaluate = lift(evaluate, strategy, (0, None, None))
+    evaluate = lift(evaluate, strategy, (0, None, None), per_seed)
     evaluate = jax.jit(evaluate, compiler_options=options)
     train_step = step.make_train_step(
         model,
@@ -186,11 +201,13 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
         num_classes=dataset.num_classes,
         mix=mixing.make_mix(mixup_alpha=config.mixup, cutmix_alpha=config.cutmix),
         label_smoothing=config.label_smoothing,
+        devices_per_seed=per_seed,
         precision=config.precision,
     )
-    train_step = lift(train_step, strategy, (0, 0, 0, None, None))
+    train_step = lift(train_step, strategy, (0, 0, 0, None, None), per_seed)
     train_step = jax.jit(train_step, donate_argnums=0, compiler_options=options)
     init = lift(step.make_init(model, optimiser, image), strategy, (0,))
+    on_all = functools.partial(epoch.make_evaluate, evaluate, devices_per_seed=per_seed)
     return Functions(
         init=jit_once(init),
         train_epoch=epoch.make_train_epoch(
@@ -198,12 +215,11 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
             dataset,
             rest,
             config.batch_size,
+            devices_per_seed=per_seed,
             # XLA's CPU convolutions are slow inside a loop of its own.
             scan=jax.default_backend() != "cpu",
         ),
-        validate=epoch.make_evaluate(
-            evaluate, dataset.train_images[held_out], dataset.train_labels[held_out]
-        ),
-        test=epoch.make_evaluate(evaluate, dataset.test_images, dataset.test_labels),
+        validate=on_all(dataset.train_images[held_out], dataset.train_labels[held_out]),
+        test=on_all(dataset.test_images, dataset.test_labels),
         images_per_epoch=len(rest) // config.batch_size * config.batch_size,
     )

@@ -19,6 +19,7 @@ def make_train_epoch(
     indices: np.ndarray,
     batch_size: int,
     *,
+    devices_per_seed: int = 1,
     scan: bool,
 ) -> Callable[..., tuple[step.TrainState, np.ndarray]]:
     """Returns a function that shuffles, then takes the steps of an epoch.
@@ -31,6 +32,7 @@ def make_train_epoch(
       dataset: its training images are used.
       indices: which of them.
       batch_size: images in a step.
+      devices_per_seed: see `devices.on_each`.
       scan: whether all steps are one program, for accelerators, which would wait for
         the dispatch of small steps; or a loop over programs.
 
@@ -55,10 +57,10 @@ def make_train_epoch(
     def train_epoch(
         state: step.TrainState, keys: jax.Array, epoch: int
     ) -> tuple[step.TrainState, np.ndarray]:
-        seeds = len(keys)
-        images, labels = images_and_labels(seeds)
+        mesh = devices.mesh(len(keys), devices_per_seed)
+        images, labels = images_and_labels(mesh)
         started = start(keys, jax.device_put(np.uint32(epoch)))
-        state, keys, order = devices.shard((state, *started), seeds)
+        state, keys, order = devices.shard((state, *started), mesh)
         state, sums = run(state, keys, order, images, labels)
         return state, _mean(sums, steps * batch_size)
 
@@ -89,7 +91,11 @@ def _scanned(train_step: Callable, steps: int) -> Callable:
 
 
 def make_evaluate(
-    evaluate: Callable, images: np.ndarray, labels: np.ndarray
+    evaluate: Callable,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    devices_per_seed: int = 1,
 ) -> Callable[[Any], np.ndarray]:
     """Returns a function that evaluates a group of seeds on all images.
 
@@ -97,6 +103,7 @@ def make_evaluate(
       evaluate: `(variables [S], images, labels) -> Sums [S]`, of a batch.
       images: `[N, H, W, C]` uint8.
       labels: `[N]`.
+      devices_per_seed: see `devices.on_each`.
 
     Returns:
       `variables [S] -> loss and accuracy [S, 2]`.
@@ -112,8 +119,9 @@ def make_evaluate(
 
     def on_all(variables: Any) -> np.ndarray:
         seeds = len(jax.tree.leaves(variables)[0])
-        variables = devices.shard(variables, seeds)
-        sums = [evaluate(variables, *batch) for batch in batches(seeds)]
+        mesh = devices.mesh(seeds, devices_per_seed)
+        variables = devices.shard(variables, mesh)
+        sums = [evaluate(variables, *batch) for batch in batches(mesh)]
         return _mean(sums, len(labels))
 
     return on_all
@@ -121,4 +129,4 @@ def make_evaluate(
 
 def _mean(sums: Sequence[step.Sums], count: int) -> np.ndarray:
     """Returns loss and accuracy `[S, 2]` of `count` images."""
-    return np.sum(jax.device_get(sums), axis=0, dtype=float).T / count
+    return np.sum(devices.gather(sums), axis=0, dtype=float).T / count

@@ -171,7 +171,9 @@ def read_config(run: Path) -> Config:
     if (run / "manifest.json").exists():
         noted = manifest.read(run)["config"]
         changed = [
-            name for name in names if name not in _FREE and noted[name] != fields[name]
+            name
+            for name in names
+            if name not in _FREE and noted.get(name, fields[name]) != fields[name]
         ]
         if changed:
             raise UserError(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from train import checkpoints, ensemble, step
+from train import checkpoints, devices, ensemble, processes, step
 from train.configs import Config
 
 FINAL = "final"  # name of the checkpoint that makes a seed a finished one
@@ -61,7 +61,8 @@ def train(
       `history` as in `Group`, and `test` `[3]` loss, accuracy, seconds of that epoch
       on the test images; loss and accuracy are nan for a seed that diverged.
     """
-    keys = ensemble.seed_keys(config, seeds)
+    keys = ensemble.seed_keys(config, _filled(seeds, config))
+    processes.wait("a group")  # the last one is written
     # A kill between two saves leaves some seeds ahead; all go on from the same epoch.
     done = max(set.intersection(*map(checkpoints.epochs, folders)), default=0)
     if done:
@@ -78,13 +79,13 @@ def train(
                 writer.save(name, group)
             try:
                 latest = _latest(group, epoch, functions)
-                for seed, metrics in zip(seeds, latest, strict=True):
+                for seed, metrics in zip(seeds, latest[: len(seeds)], strict=True):
                     progress(seed, epoch + 1, metrics)
             except KeyboardInterrupt:  # the user wants to go on from here
                 if not due and not last:
                     writer.save(name, group)
                 raise
-        final = jax.device_get(_finish(functions, group))
+        final = devices.gather(_finish(functions, group))
         writer.save(FINAL, final)
     return [_one(final, i) for i in range(len(seeds))]
 
@@ -99,6 +100,17 @@ def _latest(
         | {"images_per_second": speed}
         for i in range(len(group.history["train"]))
     ]
+
+
+def _filled(seeds: Sequence[int], config: Config) -> list[int]:
+    """Repeats the last seed, as every process must have a part of the group.
+
+    One process leaves devices without a seed alone.
+    """
+    if jax.process_count() == 1:
+        return list(seeds)
+    places = jax.device_count() // config.devices_per_seed
+    return [*seeds, *[seeds[-1]] * (-len(seeds) % places)]
 
 
 def best_epoch(validation: np.ndarray) -> int:
@@ -139,7 +151,7 @@ def _train_epoch(
     history["train"][:, epoch] = _timed(trained, middle - begin)
     history["validation"][:, epoch] = _timed(validated, end - middle)
     better = [best_epoch(rows) == epoch for rows in history["validation"]]
-    best = _where(jnp.array(better), state.variables, group.best)
+    best = _where(np.array(better), state.variables, group.best)
     return Group(state, best, history)
 
 
@@ -184,7 +196,9 @@ class _Writer:
     def save(self, name: str, stacked: Any) -> None:
         self._wait()
         # Here, as the next step reuses the memory of its state.
-        stacked = jax.tree.map(np.array, jax.device_get(stacked))
+        stacked = jax.tree.map(np.array, devices.gather(stacked))
+        if not processes.is_first():
+            return
         self._saving = self._thread.submit(_save, self._folders, name, stacked)
 
     def _wait(self) -> None:
@@ -213,6 +227,7 @@ def _save(folders: Sequence[Path], name: str, stacked: Any) -> None:
 def _restore(folders: Sequence[Path], epoch: int, like: Group) -> Group:
     one = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:], leaf.dtype), like)
     seeds = [checkpoints.restore(folder / f"epoch_{epoch}", one) for folder in folders]
+    seeds += seeds[-1:] * (len(like.history["train"]) - len(seeds))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *seeds)
     state, best = jax.tree.map(jnp.array, (stacked.state, stacked.best))
     return Group(state, best, stacked.history)

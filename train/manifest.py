@@ -106,10 +106,10 @@ def read(run: Path) -> dict[str, Any]:
     manifest = files.read_json(path)
     if not isinstance(manifest, dict) or not manifest.keys() >= KEYS:
         raise UserError(f"{path} is damaged: it must have {', '.join(sorted(KEYS))}.")
-    fields = {field.name for field in dataclasses.fields(Config)}
+    fields = {field.name for field in dataclasses.fields(Config)}  # some came later
     noted, resumed = manifest["config"], manifest["resumed"]
-    if not isinstance(noted, dict) or noted.keys() != fields:
-        raise UserError(f"{path} is damaged: its config must have all fields.")
+    if not isinstance(noted, dict) or not noted.keys() <= fields:
+        raise UserError(f"{path} is damaged: its config has fields that are unknown.")
     if not isinstance(resumed, list):
         raise UserError(f"{path} is damaged: resumed must be a list.")
     return manifest

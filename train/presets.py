@@ -19,7 +19,15 @@ PRESETS = {
         seeds=4,
         checkpoint_every=8,
     ),
-    "cifar10_small": Config(width=16, epochs=12, halve_every=3, seeds=2),
+    # The fewest epochs after which all seeds had 80 % of the held-out images right.
+    "cifar10_small": Config(
+        width=16,
+        epochs=5,
+        learning_rate=5e-3,
+        schedule="linear",
+        warm_up=1,
+        seeds=8,
+    ),
     # The paper's, Appendix D.1.
     "myrtle_cnn": Config(),
     "myrtle_constant_width": Config(model="myrtle_cnn_constant_width"),

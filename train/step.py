@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn, struct
 
-from train import batch_norm, mixing, winograd
+from train import batch_norm, devices, mixing, winograd
 
 
 @struct.dataclass
@@ -68,6 +68,7 @@ def make_train_step(
     num_classes: int,
     mix: mixing.Mix = mixing.none,
     label_smoothing: float = 0.0,
+    devices_per_seed: int = 1,
     precision: str = "float32",
 ) -> Callable[..., tuple[TrainState, Sums]]:
     """Returns a pure `train_step(state, key, order, images, labels)`.
@@ -85,6 +86,7 @@ def make_train_step(
       num_classes: of the data set.
       mix: of `mixing`, after `normalise`.
       label_smoothing: part of each label that all classes share.
+      devices_per_seed: share the batch; see `devices.on_each`.
       precision: of the model's arithmetic and its gradient's; what is kept between
         steps, statistics of the batch and the loss are float32.
 
@@ -102,6 +104,7 @@ def make_train_step(
         labels: jax.Array,
     ) -> tuple[TrainState, Sums]:
         batch = order[state.step % len(order)]
+        batch = devices.share_batch(batch, devices_per_seed)
         key = jax.random.fold_in(key, state.step)
         augment_key, mix_key, dropout_key = jax.random.split(key, 3)
         y = jax.nn.one_hot(labels[batch], num_classes)
@@ -142,19 +145,24 @@ def make_train_step(
 
 
 def make_evaluate(
-    model: nn.Module, *, normalise: Callable[[jax.Array], jax.Array]
+    model: nn.Module,
+    *,
+    normalise: Callable[[jax.Array], jax.Array],
+    devices_per_seed: int = 1,
 ) -> Callable[[Any, jax.Array, jax.Array], Sums]:
     """Returns a pure `evaluate(variables, images, labels) -> Sums`.
 
     Args:
       model: a flax.linen module.
       normalise: images to float32 images.
+      devices_per_seed: share the batch; see `devices.on_each`.
 
     Returns:
       The function; images with label -1 only fill the batch and do not count.
     """
 
     def evaluate(variables: Any, images: jax.Array, labels: jax.Array) -> Sums:
+        images = devices.share_batch(images, devices_per_seed)
         return _sums(model.apply(variables, normalise(images), train=False), labels)
 
     return evaluate

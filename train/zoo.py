@@ -4,6 +4,7 @@ A run is a folder, see `folder`. One that is killed goes on to the same result, 
 the same versions on the same machine to the last bit: `train(..., resume=True)`.
 """
 
+import contextlib
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from train import (
     group,
     manifest,
     metrics,
+    processes,
 )
 from train.configs import Config, UserError
 
@@ -89,16 +91,21 @@ def train(
     run = Path(out)
     configs.check(config)
     folder.check(run, config, resume=resume)
-    with folder.lock(run):
+    lock = folder.lock(run) if processes.is_first() else contextlib.nullcontext()
+    with lock:
         # Again, as it may have changed meanwhile.
         config = folder.check(run, config, resume=resume)
+        processes.wait("checked")
         if missing := folder.missing_seeds(config, run):
             dataset = data.load(config.dataset, data_dir=data_dir)
             _train(config, run, missing, dataset, progress)
+        processes.wait("trained")
         result = load(run)
-        metrics.save(run, result.metrics)
-        made = manifest.complete(run, _checksums(config, run), diverged(result))
-    return result._replace(manifest=made)
+        if processes.is_first():
+            metrics.save(run, result.metrics)
+            manifest.complete(run, _checksums(config, run), diverged(result))
+        processes.wait("complete")
+    return result._replace(manifest=manifest.read(run))
 
 
 def diverged(zoo: Zoo) -> list[int]:
@@ -125,22 +132,27 @@ def _train(
     finished = sorted(set(config.numbers) - set(missing))
     finals = _finals(config, dataset.num_classes, dataset.image_shape, run, finished)
     folder.check_checkpoints(run, missing)
-    manifest.describe(run, config, dataset)
-    folder.discard_damaged(run, missing)
+    if processes.is_first():
+        manifest.describe(run, config, dataset)
+        folder.discard_damaged(run, missing)
+    processes.wait("described")
     for seed in finished:
         progress(seed, config.epochs, {})
     place = functools.partial(folder.seed_folder, run)
     started = [seed for seed in missing if checkpoints.epochs(place(seed))]
     fresh = [seed for seed in missing if seed not in started]
     strategy = ensemble.resolve(config.strategy)
+    at_once = jax.device_count() // config.devices_per_seed
     # Apart, because a group goes on from where all of it has been.
     for part in (started, fresh):
-        for seeds in ensemble.groups(part, strategy, devices=jax.device_count()):
+        groups = ensemble.groups(part, strategy, devices=at_once)
+        for seeds in groups:
             folders = [place(seed) for seed in seeds]
             new = group.train(config, functions, seeds, folders, progress)
             finals |= dict(zip(seeds, new, strict=True))
-            metrics.save(run, metrics.columns(config, finals))
-    for seed in config.numbers:
+            if processes.is_first():
+                metrics.save(run, metrics.columns(config, finals))
+    for seed in config.numbers if processes.is_first() else ():
         checkpoints.remove_others(place(seed), keep=[group.FINAL])
 
 
