@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from benchmarks import machine
-from train import configs, data, devices, ensemble
+from train import configs, data, devices, ensemble, grouping
 
 ARCHITECTURES = {"myrtle": ("myrtle_cnn", 64), "resnet20": ("resnet20", 16)}
 STEPS = 10
@@ -43,6 +43,7 @@ def main() -> None:
         validation_fraction=0.2,
         seeds=args.models,
     )
+    config = dataclasses.replace(config, devices_per_seed=_devices_per_seed(config))
     dataset = _random_images(args.batch * STEPS * 5 // 4)
     groups = _groups(config, ensemble.make_functions(config, dataset))
     times = machine.seconds(lambda: _epoch(groups), repeats=args.repeats)
@@ -61,6 +62,12 @@ def main() -> None:
     print(json.dumps(record))
 
 
+def _devices_per_seed(config: configs.Config) -> int:
+    """Shares the batches of a seed among devices that have none of their own."""
+    free = max(1, jax.device_count() // config.seeds)
+    return max(n for n in range(1, free + 1) if config.batch_size % n == 0)
+
+
 def _random_images(n: int) -> data.Dataset:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
@@ -71,10 +78,8 @@ def _random_images(n: int) -> data.Dataset:
 
 
 def _groups(config: configs.Config, functions: ensemble.Functions) -> list[Any]:
-    strategy = ensemble.resolve(config.strategy)
-    seeds = range(config.seeds)
     groups = []
-    for group in ensemble.groups(seeds, strategy, devices=jax.device_count()):
+    for group in grouping.plan(config, range(config.seeds), functions.memory):
         keys = ensemble.seed_keys(config, group)
         groups.append([functions.train_epoch, functions.init(keys), keys])
     return groups

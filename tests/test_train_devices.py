@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from paths import ROOT
 
-from train import ensemble
+from train import grouping
 
 CODE = """
 import json, dataclasses
@@ -107,6 +107,6 @@ def test_devices_have_equal_parts(found):
 
 
 def test_groups_have_a_seed_for_each_device():
-    assert ensemble.groups([3, 1, 4], "loop", devices=1) == [[3], [1], [4]]
-    assert ensemble.groups([3, 1, 4], "loop", devices=2) == [[3, 1], [4]]
-    assert ensemble.groups([3, 1, 4], "vmap", devices=2) == [[3, 1, 4]]
+    assert grouping.groups([3, 1, 4], "loop", devices=1) == [[3], [1], [4]]
+    assert grouping.groups([3, 1, 4], "loop", devices=2) == [[3, 1], [4]]
+    assert grouping.groups([3, 1, 4], "vmap", devices=2) == [[3, 1, 4]]

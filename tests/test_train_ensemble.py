@@ -29,15 +29,6 @@ def test_lift_stacks_the_results_of_each_seed(strategy):
     np.testing.assert_allclose(same, x, rtol=1e-6)
 
 
-def test_groups_and_strategies():
-    assert ensemble.groups([4, 7], "loop") == [[4], [7]]
-    assert ensemble.groups([4, 7], "vmap") == [[4, 7]]
-    assert ensemble.groups([], "vmap") == ensemble.groups([], "loop") == []
-    on_cpu = jax.default_backend() == "cpu"
-    assert ensemble.resolve("auto") == ("loop" if on_cpu else "vmap")
-    assert [ensemble.resolve(s) for s in ("loop", "vmap")] == ["loop", "vmap"]
-
-
 def test_loop_and_vmap_agree_and_a_seed_does_not_depend_on_the_others():
     """With SGD, as Adam magnifies rounding where a gradient is almost 0."""
     dataset = fake()

@@ -71,6 +71,9 @@ class Config:
     """All random numbers of a seed come from this number and the seed's own."""
     strategy: Literal["auto", "loop", "vmap"] = "auto"
     """How to train many seeds: `auto` loops on a CPU and vmaps on an accelerator."""
+    seeds_per_chunk: int = 0
+    """The most seeds that are vmapped together, which bounds memory; 0 for as many as
+    the devices hold. It may differ when a run is resumed."""
     devices_per_seed: int = 1
     """Devices that share each batch of a seed, for fewer seeds than devices. Sums over
     a batch are then rounded otherwise."""
@@ -124,6 +127,7 @@ _RANGES = {
     **dict.fromkeys(("width", "epochs", "batch_size", "halve_every"), (1, 1e6)),
     **dict.fromkeys(("seeds", "checkpoint_every", "devices_per_seed"), (1, 1e6)),
     **dict.fromkeys(("mixup", "cutmix"), (0, 1e6)),
+    "seeds_per_chunk": (0, 1e6),
     "negative_slope": (-1e6, 1e6),
     "learning_rate": (1e-30, 1e30),
     "warm_up": (0, 1e6),

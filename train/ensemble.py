@@ -19,50 +19,13 @@ from train import (
     data,
     devices,
     epoch,
+    grouping,
+    memory,
     mixing,
     optimisers,
     step,
 )
 from train.configs import Config
-
-
-def resolve(strategy: str) -> str:
-    """Returns `loop` or `vmap`; `auto` is `loop` on a CPU.
-
-    There `vmap` over kernels becomes a grouped convolution, which XLA runs several
-    times slower than one seed after the other; on accelerators it is the faster one.
-
-    Args:
-      strategy: `auto`, `loop` or `vmap`.
-
-    Returns:
-      The strategy to use on this backend.
-    """
-    if strategy != "auto":
-        return strategy
-    return "loop" if jax.default_backend() == "cpu" else "vmap"
-
-
-def groups(
-    seeds: Sequence[int], strategy: str, *, devices: int = 1, at_once: int = 0
-) -> list[list[int]]:
-    """Divides seeds into the groups that are trained together.
-
-    Args:
-      seeds: any.
-      strategy: `loop` gives groups of one for each device, `vmap` a single group.
-      devices: their number.
-      at_once: the most seeds of a group of `vmap`, which bounds memory; 0 for all.
-
-    Returns:
-      The groups, in order.
-
-    Example:
-      >>> groups([0, 1, 2], "loop", devices=2), groups([0, 1, 2], "vmap")
-      ([[0, 1], [2]], [[0, 1, 2]])
-    """
-    size = (at_once or len(seeds)) if strategy == "vmap" else devices
-    return [list(seeds[i : i + size]) for i in range(0, len(seeds), size or 1)]
 
 
 def lift(
@@ -140,6 +103,7 @@ class Functions(NamedTuple):
       validate: `variables [S] -> [S, 2]`, likewise, on the held-out training images.
       test: `variables [S] -> [S, 2]` on the test images.
       images_per_epoch: that a seed is trained on.
+      memory: `seeds -> int`, the bytes that so many need; see `memory.needed`.
     """
 
     init: Callable[[jax.Array], step.TrainState]
@@ -147,6 +111,7 @@ class Functions(NamedTuple):
     validate: Callable[[Any], np.ndarray]
     test: Callable[[Any], np.ndarray]
     images_per_epoch: int
+    memory: Callable[[int], int]
 
 
 def make_functions(config: Config, dataset: data.Dataset) -> Functions:
@@ -174,7 +139,7 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
             f"train: shift is {config.shift}, the images of {dataset.name} are "
             f"{dataset.image_shape[0]}x{dataset.image_shape[1]}; choose a smaller one."
         )
-    strategy, per_seed = resolve(config.strategy), config.devices_per_seed
+    strategy, per_seed = grouping.resolve(config.strategy), config.devices_per_seed
     if config.batch_size % per_seed:
         raise configs.UserError(
             f"train: devices_per_seed is {per_seed}, which does not divide the batch "
@@ -222,4 +187,15 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
         validate=on_all(dataset.train_images[held_out], dataset.train_labels[held_out]),
         test=on_all(dataset.test_images, dataset.test_labels),
         images_per_epoch=len(rest) // config.batch_size * config.batch_size,
+        memory=functools.partial(_memory, config, init, train_step, dataset),
     )
+
+
+def _memory(
+    config: Config, init: Callable, train_step: Any, dataset: data.Dataset, seeds: int
+) -> int:
+    keys = seed_keys(config, range(seeds))
+    state = jax.eval_shape(init, keys)
+    order = jax.ShapeDtypeStruct((seeds, 1, config.batch_size), jnp.int32)
+    images, labels = dataset.train_images, dataset.train_labels
+    return memory.needed(train_step, state, keys, order, images, labels)

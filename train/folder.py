@@ -17,7 +17,7 @@ from train import checkpoints, configs, files, group, manifest
 from train.configs import Config, UserError
 
 # Fields that may change from one session to the next.
-_FREE = ("seeds", "first_seed", "checkpoint_every")
+_FREE = ("seeds", "first_seed", "checkpoint_every", "seeds_per_chunk")
 # What a session that was killed at its very start leaves.
 _BEGUN = {"config.json.partial"}
 

@@ -24,6 +24,7 @@ from train import (
     ensemble,
     folder,
     group,
+    grouping,
     manifest,
     metrics,
     processes,
@@ -141,12 +142,9 @@ def _train(
     place = functools.partial(folder.seed_folder, run)
     started = [seed for seed in missing if checkpoints.epochs(place(seed))]
     fresh = [seed for seed in missing if seed not in started]
-    strategy = ensemble.resolve(config.strategy)
-    at_once = jax.device_count() // config.devices_per_seed
     # Apart, because a group goes on from where all of it has been.
     for part in (started, fresh):
-        groups = ensemble.groups(part, strategy, devices=at_once)
-        for seeds in groups:
+        for seeds in grouping.plan(config, part, functions.memory):
             folders = [place(seed) for seed in seeds]
             new = group.train(config, functions, seeds, folders, progress)
             finals |= dict(zip(seeds, new, strict=True))
