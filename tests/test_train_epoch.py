@@ -69,6 +69,7 @@ def test_nothing_is_traced_again_or_moved_inside_of_an_epoch(scanned, monkeypatc
         for number in (1, 2):
             state, _ = functions.train_epoch(state, keys, number)
     assert len(traces) == first
-    assert len(moved) == 4  # an epoch's number, and what is there already
+    from_host = [x for x, *_ in moved if isinstance(x, np.generic | np.ndarray)]
+    assert from_host == [1, 2]  # the epochs' numbers; the rest is there already
     with jax.transfer_guard("disallow"), pytest.raises(Exception, match="[Dd]isallow"):
         jnp.sin(np.ones(3))  # the guard does guard

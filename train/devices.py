@@ -31,7 +31,7 @@ def use_cores() -> None:
       RuntimeError: JAX has looked for devices before.
     """
     jax.config.update("jax_num_cpu_devices", cores())
-    _keep_freed_memory()
+    keep_freed_memory()
 
 
 def cores() -> int:
@@ -42,7 +42,7 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tells glibc to keep what is freed: a step would pay for new pages every time."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # another C library
