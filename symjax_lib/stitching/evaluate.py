@@ -1,16 +1,19 @@
-"""What a stitched network is worth: its accuracy, and the penalty."""
+"""What a stitched network is worth: its accuracy, the penalty, the cost of rounding."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 
-from symjax_lib import tracing
-from symjax_lib.stitching import halves
-from symjax_lib.stitching.maps import Params, Stitch
+from symjax_lib.stitching import batches, halves
+from symjax_lib.stitching.fitting import Fitted
+from symjax_lib.stitching.maps import Params, Stitch, as_matrix
 from symjax_lib.stitching.network import Network
-from symjax_lib.stitching.stitch import Fitted
+from symjax_lib.stitching.statistics import refresh_all
 
 
 def accuracy(
@@ -18,7 +21,7 @@ def accuracy(
     fitted: Fitted,
     front: Network,
     back: Network,
-    layer: str,
+    layer: str | halves.Cut,
     images: jax.Array,
     labels: jax.Array,
 ) -> float:
@@ -33,17 +36,47 @@ def accuracy(
       images: `[N, ...]`.
       labels: `[N]`.
     """
+    one = {"": (stitch, fitted)}
+    return accuracies(one, front, back, layer, images, labels)[""]
+
+
+def accuracies(
+    stitched: Mapping[str, tuple[Stitch, Fitted]],
+    front: Network,
+    back: Network,
+    layer: str | halves.Cut,
+    images: jax.Array,
+    labels: jax.Array,
+) -> dict[str, float]:
+    """Returns the accuracies of many stitches at one cut; the front runs once for all.
+
+    Args:
+      stitched: classes with what was fitted, by name.
+      front: see `accuracy`, as for all other arguments.
+      back: likewise.
+      layer: likewise.
+      images: likewise.
+      labels: likewise.
+    """
     halves.check_data("stitching.accuracy", images, labels, 1)
-    hits = 0
+    cut = halves.cut_of(layer)
+    run = halves.make_front(front, back, cut)
+    stitches = tuple(stitch for stitch, _ in stitched.values())
+    fitted = [fitted for _, fitted in stitched.values()]
+    params = [each.params for each in fitted]
+    flags = halves.moved(back.update, cut[1], back.variables, images[:1])
+    moved = [halves.take(each.variables, flags) for each in fitted]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *moved)
+    totals = np.zeros(len(fitted))
     for chunk in halves.chunks(len(images)):
-        value, rest = halves.run_front(
-            front.predict, layer, front.variables, images[chunk]
-        )
-        hits += _hits(
-            stitch, back.predict, layer, fitted.params, fitted.variables,
-            value, rest, images[chunk], labels[chunk],
+        value, rest = run(images[chunk])
+        data = batches.Batch(value, rest, images[chunk], labels[chunk])
+        hits = _hits(
+            stitches, back.predict, back.update, cut[1], params, fitted[0].variables,
+            stacked, data,
         )  # fmt: skip
-    return float(hits) / len(images)
+        totals += np.asarray(hits)
+    return dict(zip(stitched, (totals / len(images)).tolist(), strict=True))
 
 
 def penalty(front_accuracy: float, back_accuracy: float, stitched: float) -> float:
@@ -59,18 +92,106 @@ def penalty(front_accuracy: float, back_accuracy: float, stitched: float) -> flo
     return (front_accuracy + back_accuracy) / 2 - stitched
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+class Rounding(NamedTuple):
+    """What it costs to round a relaxed permutation.
+
+    Attributes:
+      distance: Frobenius norm between the two matrices, scales left out.
+      loss_before: mean cross-entropy of the stitched network with the relaxed matrix,
+        the back's statistics refreshed for it.
+      loss_after: likewise with the rounded one.
+    """
+
+    distance: float
+    loss_before: float
+    loss_after: float
+
+
+def rounding(
+    key: jax.Array,
+    stitch: Stitch,
+    fitted: Fitted,
+    front: Network,
+    back: Network,
+    layer: str | halves.Cut,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    batch_size: int = 32,
+) -> Rounding:
+    """Measures a fitted stitch before and after its rounding, on training data.
+
+    Args:
+      key: consumed, for the order of the batches that statistics are refreshed with.
+      stitch: the class that `fitted` belongs to.
+      fitted: from `fit`.
+      front: the same networks as in `fit`.
+      back: likewise.
+      layer: likewise.
+      images: `[N, ...]` training images.
+      labels: `[N]`.
+      batch_size: for the refresh.
+    """
+    halves.check_data("stitching.rounding", images, labels, batch_size)
+    cut = halves.cut_of(layer)
+    read = batches.make_reader(front, back, cut, images, labels)
+    both = [fitted.relaxed, fitted.params]
+    variables = refresh_all(
+        key, (stitch, stitch), both, back, cut, read, len(images), batch_size
+    )
+    width = read(key, jnp.arange(1)).value.shape[-1]
+    matrices = [as_matrix(stitch, _unscaled(params), width) for params in both]
+    losses = np.zeros(2)
+    for chunk in halves.chunks(len(images)):
+        data = read(key, jnp.arange(chunk.start, chunk.stop))
+        for i, params in enumerate(both):
+            losses[i] += _loss(stitch, back.predict, cut[1], params, variables[i], data)
+    distance = float(jnp.linalg.norm(matrices[0] - matrices[1]))
+    return Rounding(distance, *(losses / len(images)).tolist())
+
+
+def _unscaled(params: Params) -> Params:
+    ones = {"scale": jnp.ones_like, "log_scale": jnp.zeros_like}
+    return {name: ones.get(name, lambda x: x)(leaf) for name, leaf in params.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _hits(
+    stitches: tuple[Stitch, ...],
+    predict: Callable,
+    update: Callable,
+    layer: str,
+    params: list[Params],
+    variables: Any,
+    moved: list[jax.Array],
+    data: batches.Batch,
+) -> jax.Array:
+    flags = halves.moved(update, layer, variables, data.images)
+
+    def logits(stitched: jax.Array, leaves: list[jax.Array]) -> jax.Array:
+        there = halves.put(variables, flags, leaves)
+        return halves.run_evaluation(
+            predict, layer, there, stitched, data.rest, data.images
+        )
+
+    each = zip(stitches, params, strict=True)
+    stitched = [stitch.apply(at, data.value) for stitch, at in each]
+    out = jax.vmap(logits)(jnp.stack(stitched), moved)
+    return (out.argmax(axis=-1) == data.labels).sum(axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _loss(
     stitch: Stitch,
     predict: Callable,
     layer: str,
     params: Params,
     variables: Any,
-    value: jax.Array,
-    rest: Any,
-    images: jax.Array,
-    labels: jax.Array,
+    data: batches.Batch,
 ) -> jax.Array:
-    back = tracing.split(predict, layer)[1]
-    logits = back(stitch.apply(params, value), rest, variables, images)
-    return (logits.argmax(axis=-1) == labels).sum()
+    stitched = stitch.apply(params, data.value)
+    logits = halves.run_evaluation(
+        predict, layer, variables, stitched, data.rest, data.images
+    )
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, data.labels)
+    return losses.sum()

@@ -1,0 +1,98 @@
+"""Images per second of a stitch's steps, as `torch_stitch_step.py` takes them.
+
+    python -m benchmarks.stitch_step --layer 1 --stitch full --width 16
+
+Random images, two Myrtle CNNs; the front in evaluation mode without gradients, the back
+in training mode with its weights frozen, plain SGD on the stitch. The front runs at
+every step, as there. Prints one JSON line.
+"""
+
+import argparse
+import json
+import statistics
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import machine
+from symjax_lib import models, stitching
+from symjax_lib.stitching import batches, halves, step
+from symjax_lib.stitching.fitting import PAPER
+from train import devices
+
+STEPS = 10
+CLASSES = {
+    "full": lambda n: stitching.full(n, decay=1e-4),
+    "perm": stitching.g_relu,
+}
+
+
+def main() -> None:
+    """Times it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layer", type=int, choices=range(4), default=1)
+    parser.add_argument("--stitch", choices=CLASSES, default="full")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--stitches", type=int, default=1, help="fitted at once")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    devices.keep_freed_memory()
+    run = _steps(args)
+    times = machine.seconds(run, repeats=args.repeats)
+    images = args.batch * STEPS * args.stitches
+    record = {
+        "bench": "stitch_step",
+        "layer": args.layer,
+        "stitch": args.stitch,
+        "width": args.width,
+        "batch": args.batch,
+        "stitches": args.stitches,
+        "images_per_s": round(images / statistics.median(times), 1),
+        "best_images_per_s": round(images / min(times), 1),
+        "peak_memory_gib": round(machine.peak_memory_gib(), 2),
+    }
+    print(json.dumps(record))
+
+
+def _steps(args: argparse.Namespace):
+    model = models.MyrtleCNN(width=args.width)
+    rng = np.random.default_rng(0)
+    n = args.batch * STEPS
+    images = jnp.asarray(rng.normal(size=(n, 32, 32, 3)), jnp.float32)
+    labels = jnp.arange(n) % 10
+    front, back = (
+        stitching.from_linen(model, model.init(jax.random.key(seed), images[:1]))
+        for seed in range(2)
+    )
+    layer = model.tap_names[args.layer]
+    cut = halves.cut_of(layer)
+    width = args.width * 2**args.layer
+    stitch = CLASSES[args.stitch](width)
+    read = batches.make_reader(
+        front, back, cut, images, labels, augment=lambda key, x: x
+    )
+    count = args.stitches
+    program = step.Program(
+        (stitch,) * count, (PAPER,) * count, back.update, layer, training=True
+    )
+    params = [stitch.init(jax.random.key(i)) for i in range(count)]
+    states = [PAPER.init(at) for at in params]
+    held, key = jnp.zeros(count, bool), jax.random.key(0)
+
+    def run():
+        nonlocal params, states
+        for i in range(STEPS):
+            indices = jnp.arange(i * args.batch, (i + 1) * args.batch)
+            data = read(key, indices)
+            params, states, _ = step.step(
+                program, params, states, back.variables, data, held
+            )
+        return params
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
