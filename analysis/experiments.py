@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -12,6 +13,7 @@ from analysis import (
     all_measures,
     certificate,
     cka,
+    penalties,
     presets,
     procrustes,
     sensitivity,
@@ -41,7 +43,11 @@ COMPARED: dict[str, Any] = {
 EXPERIMENTS: dict[str, Any] = {
     **OF_RUNS,
     **COMPARED,
-    **dict.fromkeys(presets.PRESETS, all_measures),
+    "penalties": penalties,
+    **{
+        name: penalties if preset.classes else all_measures
+        for name, preset in presets.PRESETS.items()
+    },
 }
 """Modules with TITLE, `compute`, `summary`, `tables`, `plot` and `caption`."""
 
@@ -76,15 +82,28 @@ class Options(NamedTuple):
       stitch_learning_rate: likewise.
       measures: see `all_measures.compute`.
       interval: likewise.
+      classes: see `penalties.compute`.
+      images: likewise.
+      protocol: likewise.
+      kept: likewise.
     """
 
     stitch_epochs: int = stitching.EPOCHS
     stitch_learning_rate: float | None = None
     measures: tuple[str, ...] = ()
     interval: str = "models"
+    classes: tuple[str, ...] = ()
+    images: int = penalties.IMAGES
+    protocol: str = "adam"
+    kept: Path | None = None
 
 
 DEFAULTS = Options()
+
+
+def epochs(name: str) -> int:
+    """Returns the default of passes in which an experiment fits a stitch."""
+    return (penalties if EXPERIMENTS.get(name) is penalties else stitching).EPOCHS
 
 
 def run(
@@ -114,14 +133,27 @@ def run(
     if name == "stitching":
         settings["epochs"] = options.stitch_epochs
         settings["learning_rate"] = options.stitch_learning_rate
-    if name == "similarity" or name in presets.PRESETS:
+    if module is penalties:
+        settings |= {
+            "classes": options.classes,
+            "epochs": options.stitch_epochs,
+            "images": options.images,
+            "protocol": options.protocol,
+            "kept": options.kept,
+        }
+    if module is all_measures:
         settings |= {"measures": options.measures, "interval": options.interval}
     if name in ("similarity", "specificity"):
         settings["found"] = found
     if name in presets.PRESETS:
         presets.check(name, subject)
-        title = presets.PRESETS[name].title
-        settings["measures"] = presets.PRESETS[name].measures
+        preset = presets.PRESETS[name]
+        title = preset.title
+        settings |= (
+            {"classes": preset.classes}
+            if preset.classes
+            else {"measures": preset.measures}
+        )
     if name == "stitching" or name not in OF_RUNS:
         settings["progress"] = progress
     record = module.compute(subject, **settings)

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from analysis.subject import Images, Layer, Subject, layers_of
+from analysis.subject import Images, Layer, Subject, layers_of, root_key, stream
 from symjax_lib import models, stitching
 from train import data
 from train.configs import UserError
@@ -34,18 +34,26 @@ class Networks(NamedTuple):
       seeds: numbers of the networks, in the order of their files.
       networks: one for each of `seeds`.
       layers: the model's taps, in order.
+      train: the first of the training images.
       test: all test images.
       measured: the first of the test images, on which features are computed.
       most_pairs: no more pairs of networks are compared.
+      key: of every random choice; see `stream`.
     """
 
     model: str
     seeds: tuple[int, ...]
     networks: tuple[stitching.Network, ...]
     layers: tuple[Layer, ...]
+    train: Images
     test: Images
     measured: Images
     most_pairs: int
+    key: jax.Array
+
+    def stream(self, name: str) -> jax.Array:
+        """Returns the key of one purpose; see `Subject.stream`."""
+        return stream(self.key, name)
 
 
 Compared = Subject | Networks
@@ -66,7 +74,9 @@ def load(
     model: str,
     data_dir: str | Path | None = None,
     images: int = 1000,
+    train_images: int = 6000,
     pairs: int | None = None,
+    seed: int = 0,
 ) -> Networks:
     """Loads networks and CIFAR-10's test images, normalised as it is usual.
 
@@ -75,7 +85,9 @@ def load(
       model: one of `MODELS`.
       data_dir: see `train.data.load`.
       images: features are computed on so many test images.
+      train_images: so many are there to fit stitches on.
       pairs: of networks that are compared, or all.
+      seed: of the starts of stitches.
 
     Raises:
       UserError: the model is unknown, a file is missing or has other weights, or fewer
@@ -91,16 +103,21 @@ def load(
     networks = tuple(_read(path, module) for path in files)
     dataset = data.load("cifar10", data_dir=data_dir)
     mean, std = jnp.array(_MEAN), jnp.array(_STD)
-    pixels = (jnp.asarray(dataset.test_images, jnp.float32) / 255 - mean) / std
-    test = Images(pixels, jnp.asarray(dataset.test_labels))
+    take = lambda images, labels: Images(
+        (jnp.asarray(images, jnp.float32) / 255 - mean) / std, jnp.asarray(labels)
+    )
+    test = take(dataset.test_images, dataset.test_labels)
+    train = dataset.train_images[:train_images], dataset.train_labels[:train_images]
     return Networks(
         model=model,
         seeds=tuple(range(len(files))),
         networks=networks,
         layers=layers_of(networks[0], module, test.images[:1]),
+        train=take(*train),
         test=test,
         measured=Images(test.images[:images], test.labels[:images]),
         most_pairs=pairs or len(files) ** 2,
+        key=root_key(seed),
     )
 
 

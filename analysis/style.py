@@ -7,7 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Told apart by colour-blind readers, and in print.
-COLORS = ("#0b6e99", "#d1495b", "#b07d00", "#5b8c5a")
+COLORS = (
+    "#0b6e99", "#d1495b", "#b07d00", "#5b8c5a", "#7b5ea7", "#3f3f3f", "#8fb8de",
+    "#e29578", "#c9b458",
+)  # fmt: skip
 GREY = "#8a8f98"
 POINTS: dict[str, Any] = {
     "linestyle": "none",
@@ -47,7 +50,7 @@ def bars(
     for i, (name, (mean, sd)) in enumerate(series.items()):
         x = np.arange(len(labels)) + (i - (len(series) - 1) / 2) * width
         axes.bar(
-            x, mean, 0.92 * width, yerr=sd, label=name, color=COLORS[i],
+            x, mean, 0.92 * width, yerr=sd, label=name, color=COLORS[i % len(COLORS)],
             error_kw={"linewidth": 1, "capsize": 2},
         )  # fmt: skip
     axes.set_xticks(range(len(labels)), labels)

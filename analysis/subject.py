@@ -70,7 +70,17 @@ class Subject(NamedTuple):
 
     def stream(self, name: str) -> jax.Array:
         """Returns the key of one purpose; different names give independent keys."""
-        return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+        return stream(self.key, name)
+
+
+def root_key(seed: int) -> jax.Array:
+    """Returns the key of all random choices of an analysis."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"analysis"))
+
+
+def stream(key: jax.Array, name: str) -> jax.Array:
+    """Returns the key of one purpose; different names give independent keys."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def load(
@@ -130,7 +140,7 @@ def load(
         test=test,
         measured=Images(test.images[:images], test.labels[:images]),
         most_pairs=pairs,
-        key=jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"analysis")),
+        key=root_key(seed),
     )
 
 

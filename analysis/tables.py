@@ -88,13 +88,14 @@ def mean_sd(summary: Summary, *, percent: bool = False) -> str:
     return f"{factor * mean:.{digits}f}{spread}"
 
 
-def interval_text(value: float, low: float, high: float) -> str:
+def interval_text(value: float, low: float, high: float, *, digits: int = 3) -> str:
     """Returns a value with the ends of its interval, if it has one.
 
     Args:
       value: nan where not defined.
       low: nan where there is no interval.
       high: likewise.
+      digits: after the point.
 
     Example:
       >>> interval_text(0.5, 0.4, 0.6), interval_text(0.5, float("nan"), float("nan"))
@@ -102,8 +103,8 @@ def interval_text(value: float, low: float, high: float) -> str:
     """
     if np.isnan(value):
         return "–"
-    ends = "" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]"
-    return f"{value:.3f}{ends}"
+    ends = "" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{ends}"
 
 
 def by_layer(

@@ -55,9 +55,11 @@ def subject(monkeypatch):
         seeds=tuple(range(5)),
         networks=tuple(found),
         layers=(Layer("first", "", 8), Layer("second", "", 8)),
+        train=test,
         test=test,
         measured=Images(test.images[:60], test.labels[:60]),
         most_pairs=10,
+        key=jax.random.key(0),
     )
 
 

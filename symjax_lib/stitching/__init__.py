@@ -14,6 +14,7 @@ from symjax_lib.stitching.evaluate import (
     accuracy as accuracy,
     penalty as penalty,
     rounding as rounding,
+    unrounded as unrounded,
 )
 from symjax_lib.stitching.fitting import (
     Fitted as Fitted,
@@ -28,6 +29,7 @@ from symjax_lib.stitching.group_maps import (
     signed_permutation as signed_permutation,
 )
 from symjax_lib.stitching.maps import (
+    Params as Params,
     Stitch as Stitch,
     affine as affine,
     as_matrix as as_matrix,

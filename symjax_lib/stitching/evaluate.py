@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from symjax_lib.stitching.fitting import Fitted
 from symjax_lib.stitching.maps import Params, Stitch, as_matrix
 from symjax_lib.stitching.network import Network
 from symjax_lib.stitching.statistics import refresh_all
+
+Name = TypeVar("Name")
 
 
 def accuracy(
@@ -41,13 +43,13 @@ def accuracy(
 
 
 def accuracies(
-    stitched: Mapping[str, tuple[Stitch, Fitted]],
+    stitched: Mapping[Name, tuple[Stitch, Fitted]],
     front: Network,
     back: Network,
     layer: str | halves.Cut,
     images: jax.Array,
     labels: jax.Array,
-) -> dict[str, float]:
+) -> dict[Name, float]:
     """Returns the accuracies of many stitches at one cut; the front runs once for all.
 
     Args:
@@ -59,6 +61,8 @@ def accuracies(
       labels: likewise.
     """
     halves.check_data("stitching.accuracy", images, labels, 1)
+    if not stitched:
+        return {}
     cut = halves.cut_of(layer)
     run = halves.make_front(front, back, cut)
     stitches = tuple(stitch for stitch, _ in stitched.values())
@@ -153,6 +157,49 @@ def rounding(
 def _unscaled(params: Params) -> Params:
     ones = {"scale": jnp.ones_like, "log_scale": jnp.zeros_like}
     return {name: ones.get(name, lambda x: x)(leaf) for name, leaf in params.items()}
+
+
+def unrounded(
+    key: jax.Array,
+    stitched: Mapping[Name, tuple[Stitch, Fitted]],
+    front: Network,
+    back: Network,
+    layer: str | halves.Cut,
+    images: jax.Array,
+    *,
+    batch_size: int = 32,
+) -> dict[Name, tuple[Stitch, Fitted]]:
+    """Takes back the rounding: relaxed parameters, and statistics refreshed for them.
+
+    Args:
+      key: consumed, for the order of the batches.
+      stitched: classes with what was fitted, by name.
+      front: the same networks as in `fit`.
+      back: likewise.
+      layer: likewise.
+      images: `[N, ...]` training images.
+      batch_size: for the refresh.
+
+    Returns:
+      As `stitched`, for `accuracies`.
+    """
+    if not stitched:
+        return {}
+    labels = jnp.zeros(len(images), int)
+    halves.check_data("stitching.unrounded", images, labels, batch_size)
+    cut = halves.cut_of(layer)
+    read = batches.make_reader(front, back, cut, images, labels)
+    stitches = tuple(stitch for stitch, _ in stitched.values())
+    relaxed = [fitted.relaxed for _, fitted in stitched.values()]
+    variables = refresh_all(
+        key, stitches, relaxed, back, cut, read, len(images), batch_size
+    )
+    return {
+        name: (stitch, fitted._replace(params=fitted.relaxed, variables=there))
+        for (name, (stitch, fitted)), there in zip(
+            stitched.items(), variables, strict=True
+        )
+    }
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

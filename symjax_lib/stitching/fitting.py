@@ -11,7 +11,7 @@ weights of a full stitch do not decay unless asked for.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from symjax_lib.stitching.network import Network
 from symjax_lib.stitching.statistics import refresh_all
 
 PAPER = optax.sgd(1e-3)
+Name = TypeVar("Name")
 
 
 class Search(NamedTuple):
@@ -146,7 +147,7 @@ def fit(
 
 def fit_all(
     key: jax.Array,
-    searches: Mapping[str, Search],
+    searches: Mapping[Name, Search],
     front: Network,
     back: Network,
     layer: str | halves.Cut,
@@ -157,7 +158,7 @@ def fit_all(
     batch_size: int = 32,
     augment: batches.Augment | None = None,
     training: bool = True,
-) -> dict[str, Fitted]:
+) -> dict[Name, Fitted]:
     """Fits many stitches at one cut, each as `fit` does; the front runs once for all.
 
     Args:
@@ -181,6 +182,8 @@ def fit_all(
       ValueError: as `fit`, but for the loss.
     """
     halves.check_data("stitching.fit", images, labels, batch_size)
+    if not searches:
+        return {}
     if epochs < 0:
         raise ValueError(f"stitching.fit: epochs must not be negative, got {epochs}.")
     cut = halves.cut_of(layer)
@@ -241,7 +244,7 @@ def _held(search: Search, epochs: int) -> int:
 
 
 def _check_widths(
-    searches: Mapping[str, Search],
+    searches: Mapping[Any, Search],
     params: list[Params],
     cut: halves.Cut,
     front: Network,

@@ -1,0 +1,199 @@
+"""Stitches of all classes between noisy copies of one network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from analysis import (
+    networks,
+    penalties,
+    presets,
+    stitch_cells,
+    stitch_classes,
+    stitch_file,
+)
+from analysis.subject import Images, Layer
+from symjax_lib import stitching, tracing
+from train.configs import UserError
+
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
+CLASSES = ("full", "rank 1", "G_ReLU", "least squares")
+LAYERS = (Layer("first", "", 6), Layer("second", "", 6, inside=True))
+
+
+def predict(w, images):
+    x = tracing.tap(jax.nn.relu(images @ w["a"]), "first")
+    return tracing.tap(jax.nn.relu(x @ w["b"]), "second") @ w["c"]
+
+
+def update(w, images):
+    return predict(w, images), w
+
+
+@pytest.fixture(scope="module")
+def subject():
+    keys = jax.random.split(jax.random.key(1), 5)
+    base = {"a": jax.random.normal(keys[0], (5, 6)), "b": jnp.eye(6)}
+    base["b"] += 0.3 * jax.random.normal(keys[1], (6, 6))
+    base["c"] = jax.random.normal(keys[2], (6, 3))
+    found = []
+    for s in range(3):
+        noise = 0.05 * jax.random.normal(jax.random.key(s), (6, 6))
+        found.append(
+            stitching.Network(predict, update, {**base, "b": base["b"] + noise})
+        )
+    images = jax.random.normal(keys[3], (600, 5))
+    labels = predict(base, images).argmax(-1)
+    take = lambda part: Images(images[part], labels[part])
+    return networks.Networks(
+        model="planted",
+        seeds=(3, 4, 7),
+        networks=tuple(found),
+        layers=LAYERS,
+        train=take(slice(0, 360)),
+        test=take(slice(400, 600)),
+        measured=take(slice(400, 500)),
+        most_pairs=9,
+        key=jax.random.key(0),
+    )
+
+
+@pytest.fixture(scope="module")
+def record(subject):
+    return penalties.compute(subject, classes=CLASSES, epochs=3)
+
+
+def test_penalties_are_those_of_the_cells(subject, record):
+    assert record.pairs.tolist() == [[3, 4], [3, 7], [4, 7]]
+    assert {name: v.shape for name, v in record.penalty.items()} == dict.fromkeys(
+        CLASSES, (3, 2)
+    )
+    row = next(
+        row
+        for row in record.rows
+        if (row["front"], row["back"]) == (0, 2)
+        and (row["layer"], row["stitch"]) == ("second", "full")
+    )
+    clean = [
+        float(
+            (
+                predict(n.variables, subject.test.images).argmax(-1)
+                == subject.test.labels
+            ).mean()
+        )
+        for n in subject.networks
+    ]
+    expected = (clean[0] + clean[2]) / 2 - row["test"]
+    assert record.penalty["full"][1, 1] == pytest.approx(expected)
+    # The networks are almost the same: a fit of features is, too.
+    assert np.abs(record.penalty["least squares"]).max() < 0.1
+    assert record.penalty["rank 1"].mean() > 0.1
+    assert np.isnan(record.unrounded["full"]).all()
+    assert np.isfinite(record.unrounded["G_ReLU"]).all()
+    sparsity = {row["sparsity"] for row in record.rows if row["stitch"] == "G_ReLU"}
+    assert min(sparsity) >= 1 - 1 / 6 - 1e-6
+
+
+def test_tables_figure_and_caption(record):
+    rows, cells = penalties.tables(record).values()
+    assert len(rows) == len(CLASSES) * 2
+    assert len(cells) == len(CLASSES) * 2 * 3
+    for row in rows:
+        values = record.penalty[row["stitch"]][
+            :, ["first", "second"].index(row["layer"])
+        ]
+        assert row["mean"] == pytest.approx(values.mean())
+        assert row["sd"] == pytest.approx(values.std(ddof=1))
+        assert row["low"] <= row["mean"] <= row["high"]
+    (main,) = penalties.summary(record)
+    assert [row["layer"] for row in main] == ["first", "second*"]
+    assert "[" in main[0]["full"]
+    assert list(penalties.plot(record)) == ["penalties"]
+    text = penalties.caption(record)
+    assert "300 training images, 3 epochs with Adam" in text
+    assert "diverged" not in text
+
+
+def test_a_run_that_was_stopped_goes_on(subject, record, tmp_path):
+    path = tmp_path / "cells.csv"
+    seen = []
+
+    def stop(what):
+        seen.append(what)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        penalties.compute(subject, classes=CLASSES, epochs=3, kept=path, progress=stop)
+    assert len(stitch_file.read(path)) == 2
+    seen.clear()
+    again = penalties.compute(
+        subject, classes=CLASSES, epochs=3, kept=path, progress=seen.append
+    )
+    assert len(seen) == 4  # of six cells two were there
+    for name in CLASSES:
+        np.testing.assert_allclose(again.penalty[name], record.penalty[name], atol=0.02)
+    seen.clear()
+    read = penalties.compute(
+        subject, classes=CLASSES, epochs=3, kept=path, progress=seen.append
+    )
+    assert seen == []
+    assert str(read.rows) == str(again.rows)
+
+
+def test_fits_that_diverge_are_marked_and_others_go_on(subject, monkeypatch):
+    monkeypatch.setitem(stitch_classes.OPTIMIZERS, "adam", optax.sgd(1e30))
+    found = penalties.compute(subject, classes=("full", "least squares"), epochs=1)
+    assert np.isnan(found.penalty["full"]).all()
+    assert np.isfinite(found.penalty["least squares"]).all()
+    assert "6 fits diverged" in penalties.caption(found)
+    assert penalties.summary(found)[0][0]["full"] == "–"
+
+
+def test_held_out_images_choose_among_variants(subject, monkeypatch):
+    """Watched: the variant with the best accuracy on them is the one that is tested."""
+    measured = []
+
+    def accuracies(stitched, front, back, layer, images, labels):
+        measured.append((list(stitched), len(labels)))
+        return {name: 0.9 if name[1:] == ("1",) else 0.5 for name in stitched}
+
+    monkeypatch.setattr(stitching, "accuracies", accuracies)
+    name = "G_ReLU, chosen alpha"
+    cell = stitch_cells.Cell(0, 1, LAYERS[0])
+    train, test = subject.train, subject.test
+    data = stitch_cells.Data(
+        Images(train.images[:300], train.labels[:300]),
+        Images(train.images[300:], train.labels[300:]),
+        test,
+    )
+    (row,) = stitch_cells.run(
+        subject.networks, [cell], data, stitch_cells.Protocol((name,), 1), subject.key
+    )
+    assert row["variant"] == "1"
+    variants = [(name, f"{alpha:g}") for alpha in stitch_classes.ALPHAS]
+    assert measured == [(variants, 60), ([name], 200), ([name], 200)]
+
+
+def test_the_papers_protocol_takes_the_best_epoch(subject):
+    found = penalties.compute(
+        subject, classes=("full", "G_ReLU"), epochs=2, protocol="paper"
+    )
+    assert found.protocol.optimizer == "paper"
+    for values in found.optimism.values():
+        assert (values > -0.02).all()  # statistics are refreshed in another order
+    _, optimism = penalties.summary(found)
+    assert [row["stitch"] for row in optimism] == ["full", "G_ReLU"]
+    assert "plain SGD" in penalties.caption(found)
+
+
+def test_errors(subject):
+    with pytest.raises(UserError, match=r"--classes \['half'\] are unknown, there are"):
+        penalties.compute(subject, classes=("half",))
+    with pytest.raises(UserError, match="20 training images do not fill a batch"):
+        penalties.compute(subject, images=20)
+    with pytest.raises(UserError, match="`penalties` takes any, with --classes 'fu"):
+        presets.check("figure1", subject)
