@@ -5,7 +5,7 @@ import os
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from paths import ROOT
+from paths import ROOT, shared
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -18,6 +18,8 @@ def test_runs(path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.fspath(ROOT))
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    if path.stem == "04_stitching":
+        monkeypatch.setenv("TFDS_DATA_DIR", os.fspath(shared("data/tfds")))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 
