@@ -77,7 +77,7 @@ def _measure(
         classes=args.classes,
         images=args.stitch_images,
         protocol=args.protocol,
-        kept=out / f"cells_{_hash(made_of)}.csv",
+        kept=out / f"kept_{_hash(made_of)}",
         stitch_epochs=cast(int, args.stitch_epochs),
         stitch_learning_rate=args.stitch_learning_rate,
         measures=args.measures,

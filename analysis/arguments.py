@@ -30,6 +30,7 @@ class Arguments:
             "penalties",
             "figure1",
             "figure2",
+            "figure4",
             "figure5",
             "figure6",
             "figure7",
@@ -117,7 +118,7 @@ def check(args: Arguments) -> Path:
         )
     stitch_classes.check(args.classes)
     if args.run is None:
-        if args.experiment in experiments.OF_RUNS:
+        if args.experiment in experiments.NEED_RUNS:
             raise UserError(
                 f"analysis: {args.experiment} needs a --run; --networks can be "
                 f"compared by {', '.join(experiments.COMPARED)}, or a report of these."

@@ -16,6 +16,7 @@ from analysis import (
     penalties,
     presets,
     procrustes,
+    rotation,
     sensitivity,
     specificity,
     stitching,
@@ -44,12 +45,16 @@ EXPERIMENTS: dict[str, Any] = {
     **OF_RUNS,
     **COMPARED,
     "penalties": penalties,
+    "figure4": rotation,
     **{
         name: penalties if preset.classes else all_measures
         for name, preset in presets.PRESETS.items()
     },
 }
 """Modules with TITLE, `compute`, `summary`, `tables`, `plot` and `caption`."""
+
+NEED_RUNS = (*OF_RUNS, "figure4")
+"""What networks of others cannot be asked."""
 
 
 class Result(NamedTuple):
@@ -85,7 +90,7 @@ class Options(NamedTuple):
       classes: see `penalties.compute`.
       images: likewise.
       protocol: likewise.
-      kept: likewise.
+      kept: what experiments keep, to go on from: a folder, or a file of that name.
     """
 
     stitch_epochs: int = stitching.EPOCHS
@@ -139,8 +144,10 @@ def run(
             "epochs": options.stitch_epochs,
             "images": options.images,
             "protocol": options.protocol,
-            "kept": options.kept,
+            "kept": options.kept and options.kept.with_suffix(".csv"),
         }
+    if module is rotation:
+        settings["kept"] = options.kept
     if module is all_measures:
         settings |= {"measures": options.measures, "interval": options.interval}
     if name in ("similarity", "specificity"):

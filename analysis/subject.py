@@ -48,6 +48,7 @@ class Subject(NamedTuple):
 
     Attributes:
       zoo: the run.
+      dataset: that it was trained on.
       seeds: of the networks; those that diverged are left out.
       networks: one for each of `seeds`.
       layers: the model's taps, in order.
@@ -59,6 +60,7 @@ class Subject(NamedTuple):
     """
 
     zoo: zoo.Zoo
+    dataset: data.Dataset
     seeds: tuple[int, ...]
     networks: tuple[stitching.Network, ...]
     layers: tuple[Layer, ...]
@@ -133,6 +135,7 @@ def load(
     networks = _unstack(result, result.variables, seeds)
     return Subject(
         zoo=result,
+        dataset=dataset,
         seeds=seeds,
         networks=networks,
         layers=layers_of(networks[0], result.model, test.images[:1]),

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from flax import linen as nn
 
 from train import (
     architectures,
@@ -93,6 +95,9 @@ def seed_keys(config: Config, seeds: Sequence[int]) -> jax.Array:
     return jax.vmap(functools.partial(jax.random.fold_in, base))(jnp.array(seeds))
 
 
+Adapt = Callable[[optax.GradientTransformation], optax.GradientTransformation]
+
+
 class Functions(NamedTuple):
     """What a training is made of; `[S]` marks a leading axis of seeds in every leaf.
 
@@ -114,12 +119,20 @@ class Functions(NamedTuple):
     memory: Callable[[int], int]
 
 
-def make_functions(config: Config, dataset: data.Dataset) -> Functions:
+def make_functions(
+    config: Config,
+    dataset: data.Dataset,
+    *,
+    model: nn.Module | None = None,
+    adapt: Adapt = lambda optimiser: optimiser,
+) -> Functions:
     """Builds the functions that train and evaluate a group of seeds.
 
     Args:
       config: the hyper-parameters.
       dataset: it is moved to the device, as uint8.
+      model: by default the config's.
+      adapt: changes the config's optimiser, such as to leave some parameters alone.
 
     Returns:
       `Functions`; each compiles when it is first called.
@@ -145,8 +158,9 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
             f"train: devices_per_seed is {per_seed}, which does not divide the batch "
             f"of {config.batch_size}."
         )
-    model = architectures.make_model(config, dataset.num_classes)
-    optimiser = optimisers.make_optimiser(config, len(rest) // config.batch_size)
+    model = model or architectures.make_model(config, dataset.num_classes)
+    steps = len(rest) // config.batch_size
+    optimiser = adapt(optimisers.make_optimiser(config, steps))
     normalise = functools.partial(data.normalise, dataset)
     image = normalise(dataset.train_images[0])
     evaluate = step.make_evaluate(model, normalise=normalise, devices_per_seed=per_seed)
@@ -186,7 +200,7 @@ def make_functions(config: Config, dataset: data.Dataset) -> Functions:
         ),
         validate=on_all(dataset.train_images[held_out], dataset.train_labels[held_out]),
         test=on_all(dataset.test_images, dataset.test_labels),
-        images_per_epoch=len(rest) // config.batch_size * config.batch_size,
+        images_per_epoch=steps * config.batch_size,
         memory=functools.partial(_memory, config, init, train_step, dataset),
     )
 

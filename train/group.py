@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from train import checkpoints, devices, ensemble, processes, step
+from train import checkpoints, devices, ensemble, finals, processes, step
 from train.configs import Config
 
-FINAL = "final"  # name of the checkpoint that makes a seed a finished one
+FINAL = finals.NAME  # of the checkpoint that makes a seed a finished one
 
 
 # `progress(seed, epochs done, metrics)`, called after each epoch of each seed. Metrics

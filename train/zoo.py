@@ -22,6 +22,7 @@ from train import (
     configs,
     data,
     ensemble,
+    finals,
     folder,
     group,
     grouping,
@@ -116,10 +117,10 @@ def diverged(zoo: Zoo) -> list[int]:
 
 
 def _checksums(config: Config, run: Path) -> dict[int, str]:
-    finals = {
+    paths = {
         seed: folder.seed_folder(run, seed) / group.FINAL for seed in config.numbers
     }
-    return {seed: checkpoints.checksum(path) for seed, path in finals.items()}
+    return {seed: checkpoints.checksum(path) for seed, path in paths.items()}
 
 
 def _train(
@@ -131,7 +132,7 @@ def _train(
 ) -> None:
     functions = ensemble.make_functions(config, dataset)
     finished = sorted(set(config.numbers) - set(missing))
-    finals = _finals(config, dataset.num_classes, dataset.image_shape, run, finished)
+    kept = _finals(config, dataset.num_classes, dataset.image_shape, run, finished)
     folder.check_checkpoints(run, missing)
     if processes.is_first():
         manifest.describe(run, config, dataset)
@@ -147,9 +148,9 @@ def _train(
         for seeds in grouping.plan(config, part, functions.memory):
             folders = [place(seed) for seed in seeds]
             new = group.train(config, functions, seeds, folders, progress)
-            finals |= dict(zip(seeds, new, strict=True))
+            kept |= dict(zip(seeds, new, strict=True))
             if processes.is_first():
-                metrics.save(run, metrics.columns(config, finals))
+                metrics.save(run, metrics.columns(config, kept))
     for seed in config.numbers if processes.is_first() else ():
         checkpoints.remove_others(place(seed), keep=[group.FINAL])
 
@@ -197,10 +198,10 @@ def _read(run: Path) -> tuple[Config, dict[str, Any], Any, dict[str, np.ndarray]
         )
     made = manifest.read(run)
     num_classes, image_shape = made["num_classes"], made["image_shape"]
-    finals = _finals(config, num_classes, image_shape, run, config.numbers)
-    variables = [final["variables"] for final in finals.values()]
+    kept = _finals(config, num_classes, image_shape, run, config.numbers)
+    variables = [final["variables"] for final in kept.values()]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *variables)
-    return config, made, stacked, metrics.columns(config, finals)
+    return config, made, stacked, metrics.columns(config, kept)
 
 
 def export(run: str | Path, path: str | Path) -> None:
@@ -226,12 +227,8 @@ def _finals(
 ) -> dict[int, Any]:
     """Reads what is kept of finished seeds, and checks that it fits the config."""
     model = architectures.make_model(config, num_classes)
-    image = jnp.zeros((1, *image_shape))
-    rows = np.empty((config.epochs, 3))
-    like = {
-        "variables": jax.eval_shape(model.init, jax.random.key(0), image),
-        "history": {"train": rows, "validation": rows},
-        "test": rows[0],
-    }
     paths = {seed: folder.seed_folder(run, seed) / group.FINAL for seed in seeds}
-    return {seed: checkpoints.restore(path, like) for seed, path in paths.items()}
+    return {
+        seed: finals.read(config, model, image_shape, path)
+        for seed, path in paths.items()
+    }
