@@ -23,7 +23,7 @@ quickstart: $(STAMP)  ## train four small networks on digits and write the repor
 	$(BIN)/python -m analysis report --run $(RUN)
 
 test: lint types  ## lint, types, unit tests, doctests and notebooks
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow

@@ -28,6 +28,7 @@ class Arguments:
             "specificity",
             "sensitivity",
             "penalties",
+            "planted",
             "figure1",
             "figure2",
             "figure4",

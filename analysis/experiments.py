@@ -14,6 +14,7 @@ from analysis import (
     certificate,
     cka,
     penalties,
+    planted,
     presets,
     procrustes,
     rotation,
@@ -45,6 +46,7 @@ EXPERIMENTS: dict[str, Any] = {
     **OF_RUNS,
     **COMPARED,
     "penalties": penalties,
+    "planted": planted,
     "figure4": rotation,
     **{
         name: penalties if preset.classes else all_measures
@@ -108,7 +110,8 @@ DEFAULTS = Options()
 
 def epochs(name: str) -> int:
     """Returns the default of passes in which an experiment fits a stitch."""
-    return (penalties if EXPERIMENTS.get(name) is penalties else stitching).EPOCHS
+    module = EXPERIMENTS.get(name)
+    return (penalties if module in (penalties, planted) else stitching).EPOCHS
 
 
 def run(
@@ -138,7 +141,7 @@ def run(
     if name == "stitching":
         settings["epochs"] = options.stitch_epochs
         settings["learning_rate"] = options.stitch_learning_rate
-    if module is penalties:
+    if module in (penalties, planted):
         settings |= {
             "classes": options.classes,
             "epochs": options.stitch_epochs,

@@ -75,7 +75,7 @@ def compute(
     """
     classes = classes or stitch_classes.DEFAULT
     stitch_classes.check(classes)
-    data = _data(subject, images)
+    data = split(subject, images)
     pairs = statistics.unordered_pairs(len(subject.seeds), subject.most_pairs)
     cells = [
         Cell(front, back, layer)
@@ -90,7 +90,7 @@ def compute(
     clean = np.array([features.accuracy(n, subject.test) for n in subject.networks])
     mean = clean[pairs].mean(axis=1)[:, None]
     table = lambda column: {
-        name: _matrix(rows, name, column, len(pairs)) for name in classes
+        name: matrix(rows, name, column, len(pairs)) for name in classes
     }
     test = table("test")
     return Record(
@@ -110,7 +110,16 @@ def compute(
     )
 
 
-def _data(subject: Compared, images: int) -> Data:
+def split(subject: Compared, images: int) -> Data:
+    """Divides the training images: some to fit on, a fifth as many to choose by.
+
+    Args:
+      subject: has the images.
+      images: the most to fit on.
+
+    Raises:
+      UserError: they do not fill a batch.
+    """
     x, y = subject.train
     count = min(images, len(y) * 5 // 6)
     if count < 32:
@@ -126,8 +135,15 @@ def _data(subject: Compared, images: int) -> Data:
     )
 
 
-def _matrix(rows: list[Row], name: str, column: str, pairs: int) -> np.ndarray:
-    """Returns `[P, L]` values of a class; the rows are by layer, then by pair."""
+def matrix(rows: list[Row], name: str, column: str, pairs: int) -> np.ndarray:
+    """Returns `[P, L]` values of a class.
+
+    Args:
+      rows: by layer, then by pair.
+      name: of the class.
+      column: of the rows.
+      pairs: P.
+    """
     values = [row[column] for row in rows if row["stitch"] == name]
     return np.reshape(values, (-1, pairs)).T
 

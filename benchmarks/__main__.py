@@ -67,6 +67,18 @@ RATIOS = (
         for seeds in ("1", "4")
         for options in [("--arch", arch, "--width", str(width), "--models", seeds)]
     ),
+    *(
+        Ratio(
+            f"stitching, {stitch} after layer {layer} of a Myrtle CNN of width {width}",
+            ("-m", "benchmarks.stitch_step", *options),
+            ("torch_stitch_step.py", *options),
+            1.0,
+            "images_per_s",
+        )
+        for width in ("16", "64")
+        for layer, stitch in (("0", "full"), ("1", "perm"), ("2", "full"))
+        for options in [("--width", width, "--layer", layer, "--stitch", stitch)]
+    ),
 )
 
 

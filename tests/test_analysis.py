@@ -357,7 +357,7 @@ def test_mistakes_of_the_command_line(run, tmp_path, capsys):
         command.parse(["kca", "--run", str(run)])
     assert "cka" in capsys.readouterr().err
     args = command.parse(["report", "--run", str(run)])
-    assert (args.out, args.images, args.stitch_epochs) == (None, None, 20)
+    assert (args.out, args.images, args.stitch_epochs) == (None, None, None)
 
 
 def test_other_data_than_the_run_was_trained_on_are_refused(run, monkeypatch):

@@ -23,6 +23,7 @@ from analysis import (
 )
 from analysis.subject import Images, Layer, layers_of
 from symjax_lib import models, similarity, stitching, tracing
+from train import architectures
 from train.configs import UserError
 
 FEW = ("g_relu_procrustes", "orthogonal_procrustes", "g_relu_cka", "linear_cka")
@@ -201,7 +202,7 @@ def test_presets_take_their_architecture_only(subject):
     measures = [row["measure"] for row in found.summary[0]]
     assert measures == ["g_relu_cka", "linear_cka, channel_norm"]
     assert {"bars_1.svg", "map_linear_cka_channel_norm.svg"} <= {*found.svg}
-    assert {p.model for p in presets.PRESETS.values()} <= {*networks.MODELS}
+    assert {p.model for p in presets.PRESETS.values()} <= {*architectures.MODELS}
     assert {m for p in presets.PRESETS.values() for m in p.measures} <= {
         *similarity.MEASURES
     }

@@ -9,6 +9,7 @@ import pytest
 from analysis import (
     networks,
     penalties,
+    planted,
     presets,
     stitch_cells,
     stitch_classes,
@@ -188,6 +189,26 @@ def test_the_papers_protocol_takes_the_best_epoch(subject):
     _, optimism = penalties.summary(found)
     assert [row["stitch"] for row in optimism] == ["full", "G_ReLU"]
     assert "plain SGD" in penalties.caption(found)
+
+
+def test_planted_stitches_are_found_by_classes_that_have_them(subject, monkeypatch):
+    monkeypatch.setattr(planted, "CASES", 3)
+    classes = ("rank 1", "least squares", "matching")
+    found = planted.compute(subject, classes=classes, epochs=1)
+    assert found.penalty["matching"].shape == (3, 2)
+    for name in ("least squares", "matching"):
+        assert np.abs(found.penalty[name]).max() < 0.01
+    assert found.penalty["rank 1"].min() > planted.tolerance(found)
+    rows, cells = planted.tables(found).values()
+    assert {row["stitch"]: row["found"] for row in rows if row["layer"] == "first"} == {
+        "rank 1": 0, "least squares": 3, "matching": 3,
+    }  # fmt: skip
+    assert len(cells) == 3 * 2 * 3
+    assert planted.summary(found)[0][0] == {
+        "layer": "first", "rank 1": "0/3", "least squares": "3/3", "matching": "3/3",
+    }  # fmt: skip
+    assert list(planted.plot(found)) == ["planted"]
+    assert "3 random elements" in planted.caption(found)
 
 
 def test_errors(subject):

@@ -30,7 +30,7 @@ def test_it_was_trained_by_the_preset(stored):
     assert len(np.unique(np.asarray(first), axis=0)) == 8
 
 
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("seed", [0, pytest.param(7, marks=pytest.mark.slow)])
 def test_accuracy_on_real_images_is_what_was_measured(stored, seed):
     cifar10 = data.load("cifar10", data_dir=shared("data/tfds"))
     assert cifar10.fingerprint == stored.manifest["data_fingerprint"]

@@ -14,17 +14,32 @@ from train.presets import PRESETS
 pytestmark = pytest.mark.usefixtures("quick_to_compile")
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_takes_two_steps(name):
+def functions_of(name):
     preset = PRESETS[name]
     configs.check(preset)
     size, channels = (8, 1) if preset.dataset == "digits" else (32, 3)
-    config = dataclasses.replace(preset, batch_size=4)
-    dataset = fake(size, channels, per_class=5)
-    functions = ensemble.make_functions(
-        dataclasses.replace(config, validation_fraction=0.2), dataset
-    )
-    keys = ensemble.seed_keys(config, [0])
+    config = dataclasses.replace(preset, batch_size=4, validation_fraction=0.2)
+    functions = ensemble.make_functions(config, fake(size, channels, per_class=5))
+    return functions, ensemble.seed_keys(config, [0])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_begin(name):
+    functions, keys = functions_of(name)
+    state = jax.eval_shape(functions.init, keys)
+    assert state.step.shape == (1,)
+    assert jax.tree.leaves(state.variables["params"])
+
+
+LONG = ("resnet50_no_residual_relu", "resnet18", "resnet20_leaky", "cct")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in PRESETS],
+)
+def test_every_preset_takes_two_steps(name):
+    functions, keys = functions_of(name)
     state, metrics = functions.train_epoch(functions.init(keys), keys, 0)
     assert state.step.tolist() == [2]
     assert np.isfinite(metrics).all()

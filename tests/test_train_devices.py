@@ -15,7 +15,7 @@ from paths import ROOT
 from train import grouping
 
 CODE = """
-import json, dataclasses
+import functools, json, dataclasses
 import jax, numpy as np
 from zoos import TINY, fake
 from train import devices, ensemble
@@ -24,12 +24,16 @@ def flat(tree, i):
     leaves = [np.asarray(leaf)[i].ravel() for leaf in jax.tree.leaves(tree)]
     return np.concatenate(leaves).astype(float).tolist()
 
-def trained(strategy, seeds, model="myrtle_cnn", **options):
+@functools.cache
+def made(strategy, model, options):
     config = dataclasses.replace(
         TINY, model=model, width=16, strategy=strategy, validation_fraction=0.2
     )
-    config = dataclasses.replace(config, **options)
-    functions = ensemble.make_functions(config, fake())
+    config = dataclasses.replace(config, **dict(options))
+    return config, ensemble.make_functions(config, fake())
+
+def trained(strategy, seeds, model="myrtle_cnn", **options):
+    config, functions = made(strategy, model, tuple(options.items()))
     keys = ensemble.seed_keys(config, seeds)
     state, metrics = functions.train_epoch(functions.init(keys), keys, 0)
     used = jax.tree.leaves(state)[0].sharding.device_set
