@@ -69,7 +69,7 @@ class Arguments:
     stitch_learning_rate: float | None = None
     """Of plain SGD; by default the paper's 1e-3, and 1e-2 for digits."""
     stitch_images: int = 5000
-    """Training images that `penalties` fits stitches on, at most all."""
+    """Training images that stitches are fitted on, at most all."""
     classes: tuple[str, ...] = ()
     """Of stitches in `penalties`; with a wrong name the message lists them."""
     protocol: Literal["adam", "paper"] = "adam"

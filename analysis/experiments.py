@@ -141,6 +141,7 @@ def run(
     if name == "stitching":
         settings["epochs"] = options.stitch_epochs
         settings["learning_rate"] = options.stitch_learning_rate
+        settings["images"] = options.images
     if module in (penalties, planted):
         settings |= {
             "classes": options.classes,
