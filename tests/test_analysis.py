@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import re
@@ -27,7 +28,8 @@ from analysis import (
     subject,
     tables,
 )
-from symjax_lib import similarity, symmetry
+from symjax_lib import models, similarity, symmetry
+from symjax_lib.stitching import from_linen
 from train import data, presets, zoo
 from train.configs import UserError
 
@@ -391,3 +393,16 @@ def test_tables():
     assert report.cell(np.float64(0.5)) == "0.5"
     none = statistics.summarise([np.nan, 1.0])
     assert tables.mean_sd(none) == "–"
+
+
+def test_certificate_of_a_network_with_norms():
+    """Where every channel has two scalings: still certified, and a rotation refuted."""
+    model, key = models.MyrtleCNN(width=4), jax.random.key(0)
+    images = jax.random.normal(key, (20, 8, 8, 1))
+    network = from_linen(model, model.init(key, images))
+    spec = symmetry.trace(network.predict, network.variables, images[:1])
+    certify = functools.partial(symmetry.certify, network.predict, network.variables)
+    rotated = certificate._rotate(key, spec, network.variables)
+    assert not certify(rotated, images).ok
+    g = symmetry.sample(key, spec)
+    assert certify(symmetry.act(spec, g, network.variables), images).ok
