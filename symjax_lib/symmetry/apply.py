@@ -126,8 +126,8 @@ def at_factor(g: Any, factor: Factor) -> Any:
     if isinstance(g, Wreath):
         return Wreath(g.outer, jax.vmap(lambda one: at_factor(one, factor))(g.inner))
     if isinstance(g, groups.General):
-        # Exponent -1 is the other side of a contraction, where the inverse acts. Where a
-        # channel has several scalings, a matrix stands for all of them at once: what
+        # Exponent -1 is the other side of a contraction, where the inverse acts. Where
+        # channels have several scalings, a matrix stands for all of them at once: what
         # one of them undoes for the other, such as a norm's gain, stays.
         scalings = factor.scalings or (0,)
         power = sum(scalings)
