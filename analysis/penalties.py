@@ -232,7 +232,7 @@ def caption(record: Record) -> str:
       record: from `compute`.
     """
     how = {
-        "adam": "Adam with learning rate 0.01, which held-out training images chose",
+        "adam": "Adam with learning rate 0.01",
         "paper": "the paper's plain SGD with learning rate 0.001",
     }[record.protocol.optimizer]
     lost = sum(row["diverged"] for row in record.rows)

@@ -85,7 +85,6 @@ DEFAULT = (
     "full", "rank 1", "rank 2", "rank 4", "G_ReLU", "permutation", "least squares",
 )  # fmt: skip
 
-# Chosen on held-out training images of CIFAR-10, among Adam and SGD.
 ADAM = optax.adam(1e-2)
 PAPER = optax.sgd(1e-3)
 OPTIMIZERS = {"adam": ADAM, "paper": PAPER}
