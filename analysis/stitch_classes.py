@@ -86,8 +86,8 @@ DEFAULT = (
 )  # fmt: skip
 
 # On held-out training images of CIFAR-10, after conv2 of two networks of
-# `zoo/cifar10_small.npz`, the best or next to it for full, rank 4 and G_ReLU, among Adam
-# with 3e-3 to 1e-1 and SGD with 0.1 and 1.
+# `zoo/cifar10_small.npz`, the best or next to it for full, rank 4 and G_ReLU, among
+# Adam with 3e-3 to 1e-1 and SGD with 0.1 and 1.
 ADAM = optax.adam(1e-2)
 PAPER = optax.sgd(1e-3)
 OPTIMIZERS = {"adam": ADAM, "paper": PAPER}
