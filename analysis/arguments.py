@@ -102,7 +102,11 @@ def with_defaults(args: Arguments) -> Arguments:
         pairs = len(args.networks) ** 2
     return dataclasses.replace(
         args,
-        stitch_epochs=args.stitch_epochs or experiments.epochs(args.experiment),
+        stitch_epochs=(
+            experiments.epochs(args.experiment)
+            if args.stitch_epochs is None
+            else args.stitch_epochs
+        ),
         images=images if args.images is None else args.images,
         pairs=pairs if args.pairs is None else args.pairs,
     )

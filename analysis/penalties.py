@@ -74,7 +74,7 @@ def compute(
       UserError: there is one network, no class of a name, or too few images.
     """
     classes = classes or stitch_classes.DEFAULT
-    stitch_classes.check(classes)
+    stitch_classes.check(classes, epochs)
     data = split(subject, images)
     pairs = statistics.unordered_pairs(len(subject.seeds), subject.most_pairs)
     cells = [
@@ -235,6 +235,8 @@ def caption(record: Record) -> str:
         "adam": "Adam with learning rate 0.01",
         "paper": "the paper's plain SGD with learning rate 0.001",
     }[record.protocol.optimizer]
+    known = np.isfinite([_interval(record, record.protocol.classes[0], 0)]).all()
+    ends = " In brackets 95 % for other networks." if known else ""
     lost = sum(row["diverged"] for row in record.rows)
     marked = f" {lost} fits diverged; their means are –." if lost else ""
     return (
@@ -245,6 +247,6 @@ def caption(record: Record) -> str:
         f"{record.images} training images, {record.protocol.epochs} epochs with {how}; "
         "least squares fits features, not labels. A penalty is an upper bound for its "
         "class. Inside a residual block (*) no stitch can undo what the skip "
-        "connection brings. In brackets 95 % for other networks. "
-        f"{statistics.describe_pairs(record.pairs)}{marked}"
+        "connection brings. "
+        f"{statistics.describe_pairs(record.pairs)}{ends}{marked}"
     )

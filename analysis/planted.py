@@ -68,7 +68,7 @@ def compute(
       UserError: as there.
     """
     classes = classes or CLASSES
-    stitch_classes.check(classes)
+    stitch_classes.check(classes, epochs)
     data = penalties.split(subject, images)
     network = subject.networks[0]
     spec = symmetry.trace(network.predict, network.variables, subject.test.images[:1])

@@ -128,12 +128,14 @@ def _measure(
         for name in protocol.classes
     }
     kept = {name: fitted[at] for name, at in chosen.items()}
-    loose = {name: pair for name, pair in kept.items() if _rounded(pair)}
-    relaxed = stitching.unrounded(
-        relaxed_key, loose, images=data.train.images, **between
-    )
+    loose = {
+        name: (pair[0], pair[1]._replace(params=pair[1].relaxed))
+        for name, pair in kept.items()
+        if _rounded(pair)
+    }
+    loose = stitching.refreshed(relaxed_key, loose, images=data.train.images, **between)
     test = _accuracies(kept, between, data.test)
-    unrounded = _accuracies(relaxed, between, data.test)
+    unrounded = _accuracies(loose, between, data.test)
     best = _best_epochs(relaxed_key, kept, between, data) if protocol.path else {}
     return [
         {
@@ -146,7 +148,9 @@ def _measure(
             "test": np.nan if _lost(kept[name]) else test[name],
             "unrounded": unrounded.get(name, np.nan),
             "best_epoch_test": best.get(name, np.nan),
-            "distance": _distance(kept[name], n) if name in loose else np.nan,
+            "distance": stitching.rounding_distance(*kept[name], n)
+            if name in loose
+            else np.nan,
             "sparsity": _sparsity(kept[name], n),
             "diverged": int(_lost(kept[name])),
         }
@@ -199,16 +203,6 @@ def _rounded(pair: Pair) -> bool:
     return any(a is not b for a, b in pairs)
 
 
-def _distance(pair: Pair, n: int) -> float:
-    stitch, fitted = pair
-    ones = {"scale": jnp.ones(n), "log_scale": jnp.zeros(n)}
-    both = [
-        stitching.as_matrix(stitch, {k: ones.get(k, v) for k, v in params.items()}, n)
-        for params in (fitted.relaxed, fitted.params)
-    ]
-    return float(jnp.linalg.norm(both[0] - both[1]))
-
-
 def _sparsity(pair: Pair, n: int) -> float:
     stitch, fitted = pair
     return float(stitching.sparsity(stitching.as_matrix(stitch, fitted.params, n)))
@@ -225,8 +219,8 @@ def _best_epochs(
         at = {}
         for name, (stitch, fitted) in searched.items():
             params = jax.tree.map(lambda leaf, e=epoch: leaf[e], fitted.path)
-            at[name] = stitch, fitted._replace(relaxed=stitch.finalize(params))
-        at = stitching.unrounded(key, at, images=data.train.images, **between)
+            at[name] = stitch, fitted._replace(params=stitch.finalize(params))
+        at = stitching.refreshed(key, at, images=data.train.images, **between)
         for name, accuracy in _accuracies(at, between, data.test).items():
             best[name] = max(best[name], accuracy)
     return best

@@ -93,8 +93,10 @@ PAPER = optax.sgd(1e-3)
 OPTIMIZERS = {"adam": ADAM, "paper": PAPER}
 
 
-def check(names: tuple[str, ...]) -> None:
-    """Raises a `UserError` if there is no class of a name."""
+def check(names: tuple[str, ...], epochs: int = 1) -> None:
+    """Raises a `UserError` if there is no class of a name, or no epoch to fit in."""
+    if epochs < 1:
+        raise UserError(f"analysis: --stitch-epochs is {epochs}, it must be 1 or more.")
     if unknown := [name for name in names if name not in CLASSES]:
         raise UserError(
             f"analysis: --classes {unknown} are unknown, there are {list(CLASSES)}; "

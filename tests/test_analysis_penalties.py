@@ -214,6 +214,8 @@ def test_planted_stitches_are_found_by_classes_that_have_them(subject, monkeypat
 def test_errors(subject):
     with pytest.raises(UserError, match=r"--classes \['half'\] are unknown, there are"):
         penalties.compute(subject, classes=("half",))
+    with pytest.raises(UserError, match="--stitch-epochs is 0, it must be 1 or more"):
+        penalties.compute(subject, epochs=0)
     with pytest.raises(UserError, match="20 training images do not fill a batch"):
         penalties.compute(subject, images=20)
     with pytest.raises(UserError, match="`penalties` takes any, with --classes 'fu"):

@@ -116,6 +116,15 @@ def test_rounding_is_what_the_two_matrices_cost():
     assert same.loss_after == pytest.approx(found.loss_after, rel=1e-4)
 
 
+@pytest.mark.parametrize(("head_start", "moves"), [(0, True), (2, False)])
+def test_scales_stay_in_a_head_start(head_start, moves):
+    fitted = stitching.fit(
+        KEY, stitching.g_relu(8), *at_one(some(64)),
+        epochs=2, optimizer=SGD, head_start=head_start,
+    )  # fmt: skip
+    assert bool((fitted.params["scale"] != 1).any()) == moves
+
+
 def test_cuts_at_different_layers_and_widths():
     """The front's maps are of another width and, with a stride, another size."""
     front, back = networks()

@@ -13,8 +13,9 @@ from symjax_lib.stitching.evaluate import (
     accuracies as accuracies,
     accuracy as accuracy,
     penalty as penalty,
+    refreshed as refreshed,
     rounding as rounding,
-    unrounded as unrounded,
+    rounding_distance as rounding_distance,
 )
 from symjax_lib.stitching.fitting import (
     Fitted as Fitted,

@@ -144,14 +144,26 @@ def rounding(
         key, (stitch, stitch), both, back, cut, read, len(images), batch_size
     )
     width = read(key, jnp.arange(1)).value.shape[-1]
-    matrices = [as_matrix(stitch, _unscaled(params), width) for params in both]
     losses = np.zeros(2)
     for chunk in halves.chunks(len(images)):
         data = read(key, jnp.arange(chunk.start, chunk.stop))
         for i, params in enumerate(both):
             losses[i] += _loss(stitch, back.predict, cut[1], params, variables[i], data)
-    distance = float(jnp.linalg.norm(matrices[0] - matrices[1]))
-    return Rounding(distance, *(losses / len(images)).tolist())
+    before, after = (losses / len(images)).tolist()
+    return Rounding(rounding_distance(stitch, fitted, width), before, after)
+
+
+def rounding_distance(stitch: Stitch, fitted: Fitted, n: int) -> float:
+    """Returns the Frobenius norm between relaxed and rounded matrix, without scales.
+
+    Args:
+      stitch: the class that `fitted` belongs to.
+      fitted: from `fit`.
+      n: channels that it takes.
+    """
+    both = (as_matrix(stitch, _unscaled(fitted.relaxed), n),
+            as_matrix(stitch, _unscaled(fitted.params), n))  # fmt: skip
+    return float(jnp.linalg.norm(both[0] - both[1]))
 
 
 def _unscaled(params: Params) -> Params:
@@ -159,7 +171,7 @@ def _unscaled(params: Params) -> Params:
     return {name: ones.get(name, lambda x: x)(leaf) for name, leaf in params.items()}
 
 
-def unrounded(
+def refreshed(
     key: jax.Array,
     stitched: Mapping[Name, tuple[Stitch, Fitted]],
     front: Network,
@@ -169,7 +181,9 @@ def unrounded(
     *,
     batch_size: int = 32,
 ) -> dict[Name, tuple[Stitch, Fitted]]:
-    """Takes back the rounding: relaxed parameters, and statistics refreshed for them.
+    """Refreshes the statistics of many stitches at one cut for other parameters.
+
+    Such as `fitted._replace(params=fitted.relaxed)`, before the rounding.
 
     Args:
       key: consumed, for the order of the batches.
@@ -186,16 +200,16 @@ def unrounded(
     if not stitched:
         return {}
     labels = jnp.zeros(len(images), int)
-    halves.check_data("stitching.unrounded", images, labels, batch_size)
+    halves.check_data("stitching.refreshed", images, labels, batch_size)
     cut = halves.cut_of(layer)
     read = batches.make_reader(front, back, cut, images, labels)
     stitches = tuple(stitch for stitch, _ in stitched.values())
-    relaxed = [fitted.relaxed for _, fitted in stitched.values()]
+    params = [fitted.params for _, fitted in stitched.values()]
     variables = refresh_all(
-        key, stitches, relaxed, back, cut, read, len(images), batch_size
+        key, stitches, params, back, cut, read, len(images), batch_size
     )
     return {
-        name: (stitch, fitted._replace(params=fitted.relaxed, variables=there))
+        name: (stitch, fitted._replace(variables=there))
         for (name, (stitch, fitted)), there in zip(
             stitched.items(), variables, strict=True
         )
