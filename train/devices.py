@@ -156,6 +156,16 @@ def on_each(fn: Callable, in_axes: Sequence[int | None], per_seed: int = 1) -> C
     return run
 
 
+def one_at_a_time(result: Any, per_seed: int) -> Any:
+    """Waits for a result where devices of a CPU add sums over the batches they share.
+
+    With many such programs under way in several processes XLA's CPU client locks up.
+    """
+    if per_seed > 1 and jax.default_backend() == "cpu":
+        jax.block_until_ready(result)
+    return result
+
+
 def compiler_options() -> dict[str, Any] | None:
     """Returns the options of XLA for programs that run on several devices at once."""
     if jax.default_backend() == "cpu" and jax.device_count() > 1:

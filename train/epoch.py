@@ -45,7 +45,10 @@ def make_train_epoch(
         )
     )
     steps = len(indices) // batch_size
-    run = (_scanned if scan else _looped)(train_step, steps)
+    if scan:
+        run = _scanned(train_step, steps)
+    else:
+        run = _looped(train_step, steps, devices_per_seed)
 
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, None))
@@ -67,12 +70,12 @@ def make_train_epoch(
     return train_epoch
 
 
-def _looped(train_step: Callable, steps: int) -> Callable:
+def _looped(train_step: Callable, steps: int, devices_per_seed: int) -> Callable:
     def run(state: step.TrainState, *args: Any) -> tuple[step.TrainState, Any]:
         sums = []
-        for _ in range(steps):  # nothing here waits for a result
+        for _ in range(steps):  # with a device for each seed nothing here waits
             state, out = train_step(state, *args)
-            sums.append(out)
+            sums.append(devices.one_at_a_time(out, devices_per_seed))
         return state, sums
 
     return run
@@ -121,7 +124,10 @@ def make_evaluate(
         seeds = len(jax.tree.leaves(variables)[0])
         mesh = devices.mesh(seeds, devices_per_seed)
         variables = devices.shard(variables, mesh)
-        sums = [evaluate(variables, *batch) for batch in batches(mesh)]
+        sums = [
+            devices.one_at_a_time(evaluate(variables, *batch), devices_per_seed)
+            for batch in batches(mesh)
+        ]
         return _mean(sums, len(labels))
 
     return on_all
