@@ -22,6 +22,7 @@ from analysis import (
     networks,
     output,
     report,
+    slopes,
     subject,
 )
 from analysis.arguments import Arguments, parse
@@ -43,7 +44,7 @@ def main(args: Arguments) -> None:
     print(f"{page}{' is complete, reusing it' if reused else ''}")
 
 
-def _load(args: Arguments) -> networks.Compared:
+def _load(args: Arguments) -> networks.Compared | slopes.Sweep:
     if args.run is None:
         return networks.load(
             args.networks,
@@ -54,7 +55,8 @@ def _load(args: Arguments) -> networks.Compared:
             pairs=args.pairs,
             seed=args.seed,
         )
-    return subject.load(
+    load = slopes.load if args.experiment == "figure8" else subject.load
+    return load(
         args.run,
         data_dir=args.data_dir,
         images=cast(int, args.images),
@@ -65,27 +67,42 @@ def _load(args: Arguments) -> networks.Compared:
 
 def _measure(
     args: Arguments,
-    loaded: networks.Compared,
+    loaded: networks.Compared | slopes.Sweep,
     made_of: dict[str, Any],
     out: Path,
 ) -> Iterator[dict[str, str]]:
     """Yields the files to write, by name, as they are finished."""
-    whole = args.experiment == "report"
-    on_page = experiments.COMPARED if args.run is None else experiments.OF_RUNS
-    names = list(on_page) if whole else [args.experiment]
     options = experiments.Options(
         classes=args.classes,
         images=args.stitch_images,
         protocol=args.protocol,
         kept=out / f"kept_{_hash(made_of)}",
-        stitch_epochs=cast(int, args.stitch_epochs),
-        stitch_learning_rate=args.stitch_learning_rate,
+        stitch_epochs=args.stitch_epochs,
         measures=args.measures,
         interval=args.interval,
     )
+    if args.experiment == "report":
+        yield from _report(cast(networks.Compared, loaded), options, made_of)
+        return
+    with tqdm([args.experiment], unit="experiment") as bar:
+        for name in bar:
+            result = experiments.run(name, loaded, options, bar.set_postfix_str)
+            yield result.files()
+            paragraphs = [result.title, *map(to_text, result.summary)]
+            paragraphs.append(textwrap.fill(result.caption, 88))
+            yield {"table.txt": "\n\n".join(paragraphs) + "\n"}
+
+
+def _report(
+    loaded: networks.Compared, options: experiments.Options, made_of: dict[str, Any]
+) -> Iterator[dict[str, str]]:
+    """Yields the files of a report."""
+    of_run = isinstance(loaded, subject.Subject)
+    options = options._replace(classes=options.classes or report.CLASSES)
+    names = list(experiments.REPORT if of_run else experiments.COMPARED)
     results, found = {}, None
     with tqdm(names, unit="experiment") as bar:
-        if whole and "similarity" in names:
+        if not of_run:
             found = compared.similarities(
                 loaded, compared.MEASURES, bar.set_postfix_str
             )
@@ -93,26 +110,22 @@ def _measure(
             results[name] = experiments.run(
                 name, loaded, options, bar.set_postfix_str, found
             )
-            yield results[name].csv if whole else results[name].files()
-    if whole:
-        main = report.main(results)
-        yield {
-            "index.html": report.page(loaded, results, made_of),
-            "table.txt": f"{to_text(main.rows)}\n{textwrap.fill(main.note, 88)}\n",
-        }
-    else:
-        result = results[args.experiment]
-        paragraphs = [result.title, *map(to_text, result.summary)]
-        paragraphs.append(textwrap.fill(result.caption, 88))
-        yield {"table.txt": "\n\n".join(paragraphs) + "\n"}
+            yield results[name].csv
+    main = report.main(results)
+    yield {
+        "index.html": report.page(loaded, results, made_of),
+        "table.txt": f"{to_text(main.rows)}\n{textwrap.fill(main.note, 88)}\n",
+    }
 
 
 def _made_of(args: Arguments) -> dict[str, Any]:
     if args.run is None:
         run, of = f"{len(args.networks)} {args.model}", output.hash_of(args.networks)
     else:
-        run = f"the run created {manifest.read(args.run)['created']}"
-        of = output.hash_of_run(args.run)
+        sweep = args.experiment == "figure8"
+        runs = slopes.folders(args.run) if sweep else [args.run]
+        run = f"the run created {manifest.read(runs[0])['created']}"
+        of = " ".join(map(output.hash_of_run, runs))
     return {
         "experiment": args.experiment,
         "run": run,
@@ -120,7 +133,6 @@ def _made_of(args: Arguments) -> dict[str, Any]:
         "most images": args.images,
         "most pairs": args.pairs,
         "stitch epochs": args.stitch_epochs,
-        "stitch learning rate": args.stitch_learning_rate,
         "stitch images": args.stitch_images,
         "classes": list(args.classes),
         "protocol": args.protocol,

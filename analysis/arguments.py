@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from analysis import compared, experiments, presets, stitch_classes
+from analysis import compared, experiments, presets, slopes, stitch_classes
 from train import archive
 from train.configs import UserError
 
@@ -23,11 +23,10 @@ class Arguments:
             "certificate",
             "procrustes",
             "cka",
-            "stitching",
+            "penalties",
             "similarity",
             "specificity",
             "sensitivity",
-            "penalties",
             "planted",
             "figure1",
             "figure2",
@@ -35,6 +34,7 @@ class Arguments:
             "figure5",
             "figure6",
             "figure7",
+            "figure8",
             "figure9",
             "figure10",
             "figure11",
@@ -51,7 +51,7 @@ class Arguments:
     are the paper's: `similarity` or `penalties` of one architecture on all test
     images."""
     run: Path | None = None
-    """Folder of a run of `python -m train`."""
+    """Folder of a run of `python -m train`; for `figure8` of a sweep."""
     out: Path | None = None
     """Folder to write; by default a folder of the run, named as the experiment."""
     data_dir: Path | None = None
@@ -64,14 +64,13 @@ class Arguments:
     """Pairs of networks that are compared, at most all; by default 32 as in the paper,
     for its figures as many as there, and all of `--networks`."""
     stitch_epochs: int | None = None
-    """Passes over the training images in which a stitch is fitted; by default the
-    paper's 20, and 3 for `penalties`."""
-    stitch_learning_rate: float | None = None
-    """Of plain SGD; by default the paper's 1e-3, and 1e-2 for digits."""
+    """Passes over the training images in which a stitch is fitted; by default
+    3 of 5,000 images, and of fewer images so many more."""
     stitch_images: int = 5000
     """Training images that stitches are fitted on, at most all."""
     classes: tuple[str, ...] = ()
-    """Of stitches in `penalties`; with a wrong name the message lists them."""
+    """Of stitches in `penalties`, in a report by default full and G_ReLU; with a wrong
+    name the message lists them."""
     protocol: Literal["adam", "paper"] = "adam"
     """Of `penalties`: Adam, or the paper's plain SGD and best epoch by test accuracy
     beside the last one."""
@@ -102,11 +101,6 @@ def with_defaults(args: Arguments) -> Arguments:
         pairs = len(args.networks) ** 2
     return dataclasses.replace(
         args,
-        stitch_epochs=(
-            experiments.epochs(args.experiment)
-            if args.stitch_epochs is None
-            else args.stitch_epochs
-        ),
         images=images if args.images is None else args.images,
         pairs=pairs if args.pairs is None else args.pairs,
     )
@@ -133,7 +127,9 @@ def check(args: Arguments) -> Path:
         return args.out
     if args.run.suffix == archive.SUFFIX and args.run.is_file():
         return args.out or Path("runs", args.run.stem, args.experiment)
-    if not (args.run / "config.json").exists():
+    if args.experiment == "figure8":
+        slopes.folders(args.run)
+    elif not (args.run / "config.json").exists():
         raise UserError(
             f"analysis: {args.run} holds no run; make one by `python -m train "
             f"digits_quick --out {args.run}`."

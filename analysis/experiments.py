@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -19,8 +19,9 @@ from analysis import (
     procrustes,
     rotation,
     sensitivity,
+    slopes,
     specificity,
-    stitching,
+    stitch_protocol,
 )
 from analysis.networks import Compared
 from analysis.tables import Rows, to_csv
@@ -31,16 +32,15 @@ OF_RUNS: dict[str, Any] = {
     "certificate": certificate,
     "procrustes": procrustes,
     "cka": cka,
-    "stitching": stitching,
 }
-"""What a report has; needs a run."""
+"""What networks of others cannot be asked."""
 
 COMPARED: dict[str, Any] = {
     "similarity": all_measures,
     "specificity": specificity,
     "sensitivity": sensitivity,
 }
-"""What any networks can be asked, by all measures."""
+"""What any networks can be asked, by all measures; the report on networks of others."""
 
 EXPERIMENTS: dict[str, Any] = {
     **OF_RUNS,
@@ -48,6 +48,7 @@ EXPERIMENTS: dict[str, Any] = {
     "penalties": penalties,
     "planted": planted,
     "figure4": rotation,
+    "figure8": slopes,
     **{
         name: penalties if preset.classes else all_measures
         for name, preset in presets.PRESETS.items()
@@ -55,8 +56,10 @@ EXPERIMENTS: dict[str, Any] = {
 }
 """Modules with TITLE, `compute`, `summary`, `tables`, `plot` and `caption`."""
 
-NEED_RUNS = (*OF_RUNS, "figure4")
-"""What networks of others cannot be asked."""
+REPORT = (*OF_RUNS, "penalties")
+"""What is on the page of a run."""
+
+NEED_RUNS = (*OF_RUNS, "figure4", "figure8")
 
 
 class Result(NamedTuple):
@@ -85,22 +88,20 @@ class Options(NamedTuple):
     """What single experiments can be told.
 
     Attributes:
-      stitch_epochs: see `stitching.compute`.
-      stitch_learning_rate: likewise.
+      stitch_epochs: see `penalties.compute`.
       measures: see `all_measures.compute`.
       interval: likewise.
       classes: see `penalties.compute`.
       images: likewise.
       protocol: likewise.
-      kept: what experiments keep, to go on from: a folder, or a file of that name.
+      kept: folder of what experiments keep, to go on from.
     """
 
-    stitch_epochs: int = stitching.EPOCHS
-    stitch_learning_rate: float | None = None
+    stitch_epochs: int | None = None
     measures: tuple[str, ...] = ()
     interval: str = "models"
     classes: tuple[str, ...] = ()
-    images: int = penalties.IMAGES
+    images: int = stitch_protocol.IMAGES
     protocol: str = "adam"
     kept: Path | None = None
 
@@ -108,15 +109,9 @@ class Options(NamedTuple):
 DEFAULTS = Options()
 
 
-def epochs(name: str) -> int:
-    """Returns the default of passes in which an experiment fits a stitch."""
-    module = EXPERIMENTS.get(name)
-    return (penalties if module in (penalties, planted) else stitching).EPOCHS
-
-
 def run(
     name: str,
-    subject: Compared,
+    subject: Compared | slopes.Sweep,
     options: Options = DEFAULTS,
     progress: Callable[[str], None] = lambda what: None,
     found: streaming.Comparison | None = None,
@@ -125,7 +120,8 @@ def run(
 
     Args:
       name: one of `EXPERIMENTS`.
-      subject: the run, or any networks for one of `COMPARED` or `presets.PRESETS`.
+      subject: the run, or any networks for one of `COMPARED` or `presets.PRESETS`, or
+        a sweep for `figure8`.
       options: of single experiments.
       progress: called with what is being done.
       found: similarities by all measures, which `similarity` and `specificity` need,
@@ -138,17 +134,13 @@ def run(
     progress(name)
     module, title = EXPERIMENTS[name], EXPERIMENTS[name].TITLE
     settings: dict[str, Any] = {}
-    if name == "stitching":
-        settings["epochs"] = options.stitch_epochs
-        settings["learning_rate"] = options.stitch_learning_rate
-        settings["images"] = options.images
-    if module in (penalties, planted):
+    if module in (penalties, planted, slopes):
         settings |= {
             "classes": options.classes,
             "epochs": options.stitch_epochs,
             "images": options.images,
             "protocol": options.protocol,
-            "kept": options.kept and options.kept.with_suffix(".csv"),
+            "kept": options.kept,
         }
     if module is rotation:
         settings["kept"] = options.kept
@@ -157,7 +149,7 @@ def run(
     if name in ("similarity", "specificity"):
         settings["found"] = found
     if name in presets.PRESETS:
-        presets.check(name, subject)
+        presets.check(name, cast(Compared, subject))
         preset = presets.PRESETS[name]
         title = preset.title
         settings |= (
@@ -165,7 +157,7 @@ def run(
             if preset.classes
             else {"measures": preset.measures}
         )
-    if name == "stitching" or name not in OF_RUNS:
+    if name not in OF_RUNS:
         settings["progress"] = progress
     record = module.compute(subject, **settings)
     return Result(

@@ -7,16 +7,22 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import features, statistics, stitch_cells, stitch_classes, style
+from analysis import (
+    features,
+    statistics,
+    stitch_cells,
+    stitch_classes,
+    stitch_protocol,
+    style,
+)
 from analysis.networks import Compared
-from analysis.stitch_cells import Cell, Data, Protocol
+from analysis.stitch_cells import Cell
 from analysis.stitch_file import Row
-from analysis.subject import Images, Layer
-from analysis.tables import Rows, interval_text
-from train.configs import UserError
+from analysis.stitch_protocol import Protocol
+from analysis.subject import Layer
+from analysis.tables import Rows, interval_text, mean_sd
 
 TITLE = "Stitching penalties by class"
-EPOCHS, IMAGES = 3, 5000
 
 
 class Record(NamedTuple):
@@ -53,8 +59,8 @@ def compute(
     subject: Compared,
     *,
     classes: tuple[str, ...] = (),
-    epochs: int = EPOCHS,
-    images: int = IMAGES,
+    epochs: int | None = None,
+    images: int = stitch_protocol.IMAGES,
     protocol: str = "adam",
     kept: Path | None = None,
     progress: Callable[[str], None] = lambda what: None,
@@ -64,25 +70,25 @@ def compute(
     Args:
       subject: networks, at least two.
       classes: names of `stitch_classes.CLASSES`, by default the paper's.
-      epochs: passes over the training images.
+      epochs: passes over the training images; by default 3 of 5,000, and of fewer
+        images so many more.
       images: most training images; a fifth as many others choose among settings.
       protocol: "adam", or "paper" for its plain SGD, and to measure every epoch.
-      kept: file of finished cells, see `stitch_cells.run`.
+      kept: folder of finished cells, see `stitch_cells.run`.
       progress: called with a description before each cell.
 
     Raises:
       UserError: there is one network, no class of a name, or too few images.
     """
     classes = classes or stitch_classes.DEFAULT
-    stitch_classes.check(classes, epochs)
-    data = split(subject, images)
+    data = stitch_protocol.split(subject, images)
+    how = stitch_protocol.named(data, classes, epochs, protocol)
     pairs = statistics.unordered_pairs(len(subject.seeds), subject.most_pairs)
     cells = [
         Cell(front, back, layer)
         for layer in subject.layers
         for front, back in pairs.tolist()
     ]
-    how = Protocol(classes, epochs, protocol, path=protocol == "paper")
     rows = stitch_cells.run(
         subject.networks, cells, data, how, subject.stream("stitches"),
         kept=kept, progress=progress,
@@ -107,31 +113,6 @@ def compute(
             name: best - test[name] for name, best in table("best_epoch_test").items()
         },
         rows=rows,
-    )
-
-
-def split(subject: Compared, images: int) -> Data:
-    """Divides the training images: some to fit on, a fifth as many to choose by.
-
-    Args:
-      subject: has the images.
-      images: the most to fit on.
-
-    Raises:
-      UserError: they do not fill a batch.
-    """
-    x, y = subject.train
-    count = min(images, len(y) * 5 // 6)
-    if count < 32:
-        raise UserError(
-            f"analysis: {count} training images do not fill a batch of 32; ask for "
-            "more --stitch-images."
-        )
-    held_out = slice(count, count + max(count // 5, 1))
-    return Data(
-        train=Images(x[:count], y[:count]),
-        validation=Images(x[held_out], y[held_out]),
-        test=subject.test,
     )
 
 
@@ -189,21 +170,35 @@ def summary(record: Record) -> list[Rows]:
     for j, layer in enumerate(record.layers):
         row = {"layer": layer.label, "channels": layer.channels}
         for name, values in record.penalty.items():
-            ends = (100 * end for end in _interval(record, name, j))
-            row[name] = interval_text(100 * values[:, j].mean(), *ends, digits=1)
+            ends = [100 * end for end in _interval(record, name, j)]
+            if np.isfinite(ends).all():
+                row[name] = interval_text(100 * values[:, j].mean(), *ends, digits=1)
+            else:
+                found = statistics.summarise(values[:, j])
+                row[name] = mean_sd(found, percent=True)
         rows.append(row)
-    return [rows, *_optimism(record)]
+    return [rows, *filter(None, (_rounding(record), _optimism(record)))]
 
 
-def _optimism(record: Record) -> list[Rows]:
-    if not record.protocol.path:
-        return []
+def _rounding(record: Record) -> Rows:
+    """Returns what a permutation loses when its relaxation is rounded."""
+    return [
+        {
+            "stitch": name,
+            "penalty before rounding": 100 * before.mean(),
+            "after": 100 * record.penalty[name].mean(),
+        }
+        for name, before in record.unrounded.items()
+        if np.isfinite(before).all()
+    ]
+
+
+def _optimism(record: Record) -> Rows:
+    """Returns what the best epoch by test accuracy has more, where it is measured."""
     values = {k: 100 * v for k, v in record.optimism.items() if np.isfinite(v).all()}
     return [
-        [
-            {"stitch": name, "optimism, points": v.mean(), "largest": v.max()}
-            for name, v in values.items()
-        ]
+        {"stitch": name, "optimism, points": v.mean(), "largest": v.max()}
+        for name, v in values.items()
     ]
 
 

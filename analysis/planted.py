@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import features, penalties, stitch_cells, stitch_classes, style
+from analysis import features, penalties, stitch_cells, stitch_protocol, style
 from analysis.networks import Compared
-from analysis.stitch_cells import Cell, Protocol
+from analysis.stitch_cells import Cell
 from analysis.stitch_file import Row
+from analysis.stitch_protocol import Protocol
 from analysis.subject import Layer
 from analysis.tables import Rows
 from symjax_lib import symmetry
@@ -47,8 +48,8 @@ def compute(
     subject: Compared,
     *,
     classes: tuple[str, ...] = (),
-    epochs: int = penalties.EPOCHS,
-    images: int = penalties.IMAGES,
+    epochs: int | None = None,
+    images: int = stitch_protocol.IMAGES,
     protocol: str = "adam",
     kept: Path | None = None,
     progress: Callable[[str], None] = lambda what: None,
@@ -68,8 +69,8 @@ def compute(
       UserError: as there.
     """
     classes = classes or CLASSES
-    stitch_classes.check(classes, epochs)
-    data = penalties.split(subject, images)
+    data = stitch_protocol.split(subject, images)
+    how = stitch_protocol.named(data, classes, epochs, protocol)
     network = subject.networks[0]
     spec = symmetry.trace(network.predict, network.variables, subject.test.images[:1])
     keys = jax.random.split(subject.stream("planted"), CASES)
@@ -82,7 +83,6 @@ def compute(
     cells = [
         Cell(0, 1 + case, layer) for layer in subject.layers for case in range(CASES)
     ]
-    how = Protocol(classes, epochs, protocol)
     rows = stitch_cells.run(
         [network, *moved], cells, data, how, subject.stream("planted stitches"),
         kept=kept, progress=progress,

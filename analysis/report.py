@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from analysis import stitching
 from analysis.experiments import Result
 from analysis.networks import Compared, Networks, model_of
 from analysis.tables import Rows, cell
@@ -18,10 +17,10 @@ _MAIN = {
     ("procrustes", "orthogonal"): "Procrustes orthogonal",
     ("cka", "G_ReLU"): "CKA G_ReLU",
     ("cka", "linear"): "CKA linear",
-    ("stitching", "full 1x1"): "penalty full, %",
-    ("stitching", "G_ReLU"): "penalty G_ReLU, %",
-    ("stitching", stitching.RELAXED): "before rounding, %",
 }
+
+CLASSES = "full", "G_ReLU"
+"""Of stitches, unless others are asked for."""
 
 _USUAL = "g_relu_procrustes", "orthogonal_procrustes", "g_relu_cka", "linear_cka"
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -51,20 +50,20 @@ def main(results: Mapping[str, Result]) -> Main:
         )
     return Main(
         _by_layer(results),
-        "Mean ± standard deviation over pairs of networks. Similarities: 1 is equal up "
-        "to the group, higher is closer. Penalties: points of accuracy that a stitched "
-        "network loses, lower is closer.",
+        "Mean ± standard deviation over pairs of networks, or mean and interval. "
+        "Similarities: 1 is equal up to the group, higher is closer. Penalties: points "
+        "of accuracy that a stitched network loses, lower is closer.",
     )
 
 
 def _by_layer(results: Mapping[str, Result]) -> Rows:
     rows = []
-    for i, first in enumerate(results["procrustes"].summary[0]):
-        values = {
-            title: results[experiment].summary[0][i][column]
-            for (experiment, column), title in _MAIN.items()
-        }
-        rows.append({"layer": first["layer"], "channels": first["channels"], **values})
+    for i, stitched in enumerate(results["penalties"].summary[0]):
+        row = {name: stitched[name] for name in ("layer", "channels")}
+        for (experiment, column), title in _MAIN.items():
+            row[title] = results[experiment].summary[0][i][column]
+        penalties = {f"penalty {k}, %": v for k, v in stitched.items() if k not in row}
+        rows.append(row | penalties)
     return rows
 
 

@@ -83,27 +83,6 @@ def unordered_pairs(n: int, most: int) -> np.ndarray:
     return np.array(sorted(pairs[:most]))
 
 
-def cyclic_pairs(n: int, most: int) -> np.ndarray:
-    """Returns ordered pairs in which no network is first twice, or second twice.
-
-    Args:
-      n: number of networks.
-      most: number of pairs.
-
-    Returns:
-      `[P, 2]`, from i to i + 1 and from the last to the first.
-
-    Raises:
-      UserError: there are fewer than two networks.
-
-    Example:
-      >>> cyclic_pairs(3, 9).tolist()
-      [[0, 1], [1, 2], [2, 0]]
-    """
-    _check_count(n)
-    return np.stack([np.arange(n), np.roll(np.arange(n), -1)], axis=1)[:most]
-
-
 def describe_pairs(pairs: np.ndarray) -> str:
     """Says what mean ± sd over pairs is, and how the pairs share networks.
 

@@ -17,37 +17,13 @@ import numpy as np
 from analysis import stitch_file
 from analysis.stitch_classes import CLASSES, OPTIMIZERS
 from analysis.stitch_file import Row
+from analysis.stitch_protocol import Data, Protocol
 from analysis.subject import Images, Layer
 from symjax_lib import stitching, tracing
 from symjax_lib.stitching import Fitted, Network, Search, Stitch
 
 # Of closed forms, whose features must fit in memory.
 _MOST_FOR_CLOSED_FORMS = 1000
-
-
-class Protocol(NamedTuple):
-    """How stitches are fitted and measured.
-
-    Attributes:
-      classes: names of `stitch_classes.CLASSES`.
-      epochs: passes over the training images.
-      optimizer: "adam", or "paper" for plain SGD with learning rate 1e-3.
-      path: also measure the stitch of every epoch on the test images, to see how much
-        the best of them, which the paper reports, flatters.
-    """
-
-    classes: tuple[str, ...]
-    epochs: int
-    optimizer: str = "adam"
-    path: bool = False
-
-
-class Data(NamedTuple):
-    """Images that stitches are fitted on, chosen by, and measured on; none in two."""
-
-    train: Images
-    validation: Images
-    test: Images
 
 
 class Cell(NamedTuple):
@@ -80,7 +56,7 @@ def run(
       data: images.
       protocol: classes, epochs and optimiser.
       key: of all cells; each derives its own.
-      kept: a CSV file of finished cells; it is read, and grows.
+      kept: folder with a CSV file of finished cells, which is read and grows.
       progress: called with a description before each cell.
 
     Returns:
@@ -89,7 +65,8 @@ def run(
       nan for other classes; `diverged` 1 if the loss was not finite, and then no
       accuracy.
     """
-    done = stitch_file.read(kept)
+    file = kept and kept / stitch_file.NAME
+    done = stitch_file.read(file)
     rows = []
     for number, cell in enumerate(cells):
         name = (str(cell.front), str(cell.back), cell.layer.name)
@@ -99,7 +76,7 @@ def run(
             cell_key = jax.random.fold_in(key, zlib.crc32("/".join(name).encode()))
             new = _measure(networks, cell, data, protocol, cell_key)
             done[name] = new
-            stitch_file.append(kept, new)
+            stitch_file.append(file, new)
         rows += done[name]
     return rows
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+NAME = "cells.csv"
 Row = dict[str, Any]
 COLUMNS: tuple[str, ...] = (
     "front", "back", "layer", "stitch", "variant", "validation", "test", "unrounded",

@@ -14,6 +14,7 @@ from analysis import (
     stitch_cells,
     stitch_classes,
     stitch_file,
+    stitch_protocol,
 )
 from analysis.subject import Images, Layer
 from symjax_lib import stitching, tracing
@@ -109,7 +110,8 @@ def test_tables_figure_and_caption(record):
         assert row["mean"] == pytest.approx(values.mean())
         assert row["sd"] == pytest.approx(values.std(ddof=1))
         assert row["low"] <= row["mean"] <= row["high"]
-    (main,) = penalties.summary(record)
+    main, rounding = penalties.summary(record)
+    assert [row["stitch"] for row in rounding] == ["G_ReLU"]
     assert [row["layer"] for row in main] == ["first", "second*"]
     assert "[" in main[0]["full"]
     assert list(penalties.plot(record)) == ["penalties"]
@@ -119,7 +121,7 @@ def test_tables_figure_and_caption(record):
 
 
 def test_a_run_that_was_stopped_goes_on(subject, record, tmp_path):
-    path = tmp_path / "cells.csv"
+    path = tmp_path / "kept"
     seen = []
 
     def stop(what):
@@ -129,7 +131,7 @@ def test_a_run_that_was_stopped_goes_on(subject, record, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         penalties.compute(subject, classes=CLASSES, epochs=3, kept=path, progress=stop)
-    assert len(stitch_file.read(path)) == 2
+    assert len(stitch_file.read(path / stitch_file.NAME)) == 2
     seen.clear()
     again = penalties.compute(
         subject, classes=CLASSES, epochs=3, kept=path, progress=seen.append
@@ -166,13 +168,17 @@ def test_held_out_images_choose_among_variants(subject, monkeypatch):
     name = "G_ReLU, chosen alpha"
     cell = stitch_cells.Cell(0, 1, LAYERS[0])
     train, test = subject.train, subject.test
-    data = stitch_cells.Data(
+    data = stitch_protocol.Data(
         Images(train.images[:300], train.labels[:300]),
         Images(train.images[300:], train.labels[300:]),
         test,
     )
     (row,) = stitch_cells.run(
-        subject.networks, [cell], data, stitch_cells.Protocol((name,), 1), subject.key
+        subject.networks,
+        [cell],
+        data,
+        stitch_protocol.Protocol((name,), 1),
+        subject.key,
     )
     assert row["variant"] == "1"
     variants = [(name, f"{alpha:g}") for alpha in stitch_classes.ALPHAS]
@@ -186,7 +192,7 @@ def test_the_papers_protocol_takes_the_best_epoch(subject):
     assert found.protocol.optimizer == "paper"
     for values in found.optimism.values():
         assert (values > -0.02).all()  # statistics are refreshed in another order
-    _, optimism = penalties.summary(found)
+    _, _, optimism = penalties.summary(found)
     assert [row["stitch"] for row in optimism] == ["full", "G_ReLU"]
     assert "plain SGD" in penalties.caption(found)
 
@@ -220,3 +226,31 @@ def test_errors(subject):
         penalties.compute(subject, images=20)
     with pytest.raises(UserError, match="`penalties` takes any, with --classes 'fu"):
         presets.check("figure1", subject)
+
+
+def test_what_images_are_for(subject, monkeypatch):
+    """Watched: stitches are fitted on training images, and measured on all others."""
+    fitted, measured = [], []
+    true_fit, true_measure = stitching.fit_all, stitching.accuracies
+
+    def fit_all(*args, **kwargs):
+        fitted.append((kwargs["images"], kwargs["labels"]))
+        return true_fit(*args, **kwargs)
+
+    def accuracies(stitched, front, back, layer, images, labels):
+        measured.append((images, labels))
+        return true_measure(stitched, front, back, layer, images, labels)
+
+    monkeypatch.setattr(stitching, "fit_all", fit_all)
+    monkeypatch.setattr(stitching, "accuracies", accuracies)
+    one = subject._replace(layers=LAYERS[:1], most_pairs=1)
+    penalties.compute(one, classes=("full",), epochs=1)
+    train, test = subject.train, subject.test
+    same = lambda found, part, where: all(
+        jnp.array_equal(x, y[where]) for x, y in zip(found, part, strict=True)
+    )
+    assert all(same(found, train, slice(300)) for found in fitted)
+    first, *rest = measured
+    assert same(first, train, slice(300, 360))
+    assert rest
+    assert all(same(found, test, slice(None)) for found in rest)
