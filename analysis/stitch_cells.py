@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +22,7 @@ from analysis.stitch_protocol import Data, Protocol
 from analysis.subject import Images, Layer
 from symjax_lib import stitching, tracing
 from symjax_lib.stitching import Fitted, Network, Search, Stitch
+from train import batch_norm, winograd
 
 # Of closed forms, whose features must fit in memory.
 _MOST_FOR_CLOSED_FORMS = 1000
@@ -67,6 +69,7 @@ def run(
     """
     file = kept and kept / stitch_file.NAME
     done = stitch_file.read(file)
+    networks = [_quick(network) for network in networks]
     rows = []
     for number, cell in enumerate(cells):
         name = (str(cell.front), str(cell.back), cell.layer.name)
@@ -79,6 +82,24 @@ def run(
             stitch_file.append(file, new)
         rows += done[name]
     return rows
+
+
+def _quick(network: Network) -> Network:
+    """Returns the same network, computed as it is in training."""
+    functions = map(_with_quick_layers, (network.predict, network.update))
+    return Network(*functions, network.variables)
+
+
+@functools.cache
+def _with_quick_layers(function: Callable) -> Callable:
+    def run(variables: Any, images: jax.Array) -> Any:
+        with (
+            nn.intercept_methods(winograd.intercept),
+            nn.intercept_methods(batch_norm.intercept),
+        ):
+            return function(variables, images)
+
+    return run
 
 
 def _measure(

@@ -2,6 +2,7 @@
 
 from symjax_lib import (
     assignment as assignment,
+    dissection as dissection,
     groups as groups,
     intertwiners as intertwiners,
     models as models,
