@@ -86,8 +86,10 @@ def run(
 
 def _quick(network: Network) -> Network:
     """Returns the same network, computed as it is in training."""
-    functions = map(_with_quick_layers, (network.predict, network.update))
-    return Network(*functions, network.variables)
+    return network._replace(
+        predict=_with_quick_layers(network.predict),
+        update=_with_quick_layers(network.update),
+    )
 
 
 @functools.cache

@@ -50,7 +50,7 @@ def maps(data):
 
 def run(data, bases, **settings):
     settings = {"fraction": FRACTION, "batch_size": 4} | settings
-    both = dict.fromkeys(("small", "large"), bases)
+    both = {"small": bases, "large": bases}
     return dissection.dissect(features, data, both, **settings)
 
 
