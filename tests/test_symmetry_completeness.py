@@ -457,6 +457,7 @@ def _params(missed: dict[str, str], names: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=marks(missed.get(name))) for name in names]
 
 
+@pytest.mark.slow  # it checks the numbers of this file, and nothing of the library
 @pytest.mark.parametrize("name", CASES)
 def test_nullity(name):
     """The count by hand is right."""
