@@ -58,8 +58,9 @@ def summarise(values: ArrayLike) -> Summary:
 def unordered_pairs(n: int, most: int) -> np.ndarray:
     """Returns pairs of n networks, all if there are no more than asked for.
 
-    Otherwise neighbours on a circle come first, then those two apart, and so on: each
-    network is in about as many pairs as the others.
+    Otherwise pairs that share no network come first, then the other neighbours on a
+    circle, those two apart, and so on: each network is in about as many pairs as the
+    others.
 
     Args:
       n: number of networks.
@@ -74,11 +75,12 @@ def unordered_pairs(n: int, most: int) -> np.ndarray:
     Example:
       >>> unordered_pairs(4, 9).tolist()
       [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
-      >>> unordered_pairs(4, 4).tolist()
-      [[0, 1], [0, 3], [1, 2], [2, 3]]
+      >>> unordered_pairs(6, 3).tolist()
+      [[0, 1], [2, 3], [4, 5]]
     """
     _check_count(n)
-    steps = [(i, (i + step) % n) for step in range(1, n // 2 + 1) for i in range(n)]
+    every_other = [*range(0, n, 2), *range(1, n, 2)]
+    steps = [(i, (i + step) % n) for step in range(1, n // 2 + 1) for i in every_other]
     pairs = list(dict.fromkeys(tuple(sorted(pair)) for pair in steps))
     return np.array(sorted(pairs[:most]))
 

@@ -1,0 +1,253 @@
+"""Are single units special? Interpretable units against rotation: figures 3, 18, 19."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import kept_state, statistics, style
+from analysis.tables import Rows, mean_sd
+from analysis.vision import Features
+from symjax_lib import dissection
+from symjax_lib.dissection import Concepts, Detectors, Tally
+from train.configs import UserError
+
+TITLE = "Network dissection"
+
+
+class Record(NamedTuple):
+    """What the units of layers detect, in `R` rotations by `A` powers.
+
+    Attributes:
+      model: name of the network.
+      data: the images.
+      alphas: `A` powers, of which the first is 0, the units as they are.
+      rotations: R.
+      minimum: of the intersection over union of an interpretable unit.
+      tallies: of each layer, in `1 + R (A - 1)` bases: the units, then by rotation all
+        other powers.
+      detectors: likewise.
+    """
+
+    model: str
+    data: Concepts
+    alphas: tuple[float, ...]
+    rotations: int
+    minimum: float
+    tallies: dict[str, Tally]
+    detectors: dict[str, Detectors]
+
+
+def compute(
+    features: Features,
+    data: Concepts,
+    layers: Sequence[str],
+    *,
+    model: str,
+    key: jax.Array,
+    rotations: int = 3,
+    alphas: Sequence[float] = tuple(np.linspace(0, 1, 11)),
+    fraction: float = 0.005,
+    passes: int = 3,
+    minimum: float = dissection.MINIMUM,
+    batch_size: int = 8,
+    kept: Path | None = None,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Record:
+    """Dissects layers in rotated bases.
+
+    Args:
+      features: of the network, see `vision.load`.
+      data: labelled images.
+      layers: names.
+      model: name of the network, for the captions.
+      key: of the rotations, which every layer has of its own.
+      rotations: number of them.
+      alphas: their powers; 0 is always there.
+      fraction: see `dissection.dissect`.
+      passes: likewise.
+      minimum: see `dissection.detectors`.
+      batch_size: see `dissection.dissect`.
+      kept: file of what is known after each pass, from which a run goes on.
+      progress: called with a description after each batch.
+
+    Raises:
+      UserError: there is no such layer, no rotation, or the images are damaged.
+    """
+    if rotations < 1:
+        raise UserError(f"analysis: --rotations is {rotations}, it must be at least 1.")
+    alphas = (0.0, *sorted({float(a) for a in alphas} - {0.0}))
+    try:
+        maps = jax.eval_shape(features, data.read(0).image[None])
+        if missing := [name for name in layers if name not in maps]:
+            raise UserError(
+                f"analysis: --layers {missing} are unknown, there are {list(maps)}."
+            )
+        bases = {
+            name: _bases(
+                jax.random.fold_in(key, i), maps[name].shape[-1], rotations, alphas
+            )
+            for i, name in enumerate(layers)
+        }
+        tallies = dissection.dissect(
+            features, data, bases, fraction=fraction, passes=passes,
+            batch_size=batch_size, state=kept_state.read(kept),
+            keep=lambda state: kept_state.write(kept, state), progress=progress,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"analysis: {error}") from error
+    found = {
+        name: dissection.detectors(tally, data, minimum=minimum)
+        for name, tally in tallies.items()
+    }
+    return Record(model, data, alphas, rotations, minimum, tallies, found)
+
+
+def _bases(
+    key: jax.Array, n: int, rotations: int, alphas: tuple[float, ...]
+) -> jax.Array:
+    keys = jax.random.split(key, rotations)
+    powers = [
+        dissection.rotation_power(
+            dissection.random_rotation(k, n), np.array(alphas[1:])
+        )
+        for k in keys
+    ]
+    return jnp.concatenate([jnp.eye(n)[None], *powers])
+
+
+def by_alpha(record: Record, values: np.ndarray) -> np.ndarray:
+    """Returns values of bases `[bases, ...]` as `[R, A, ...]`, equal for alpha 0.
+
+    Args:
+      record: from `compute`.
+      values: in the order of the bases.
+    """
+    rotated = values[1:].reshape(record.rotations, -1, *values.shape[1:])
+    plain = np.broadcast_to(values[0], (record.rotations, 1, *values.shape[1:]))
+    return np.concatenate([plain, rotated], axis=1)
+
+
+def tables(record: Record) -> dict[str, Rows]:
+    """Returns counts for every layer, rotation and power, and the units as they are.
+
+    Args:
+      record: from `compute`.
+    """
+    names, categories = record.data.names, record.data.categories
+    counts, units = [], []
+    for layer, found in record.detectors.items():
+        interpretable, unique = (
+            by_alpha(record, values) for values in (found.interpretable, found.unique)
+        )
+        for r, a in np.ndindex(record.rotations, len(record.alphas)):
+            row = {"layer": layer, "rotation": r, "alpha": record.alphas[a]}
+            row |= {"units": found.concept.shape[1]}
+            row |= {"interpretable": int(interpretable[r, a].sum())}
+            row |= {"unique": int(unique[r, a].sum())}
+            for g, category in enumerate(categories):
+                row[f"interpretable {category}"] = int(interpretable[r, a, g])
+                row[f"unique {category}"] = int(unique[r, a, g])
+            counts.append(row)
+        for u in np.argsort(-found.score[0]):
+            concept = int(found.concept[0, u])
+            units.append(
+                {
+                    "layer": layer,
+                    "unit": int(u),
+                    "concept": names[concept],
+                    "category": categories[record.data.category[concept]],
+                    "iou": found.score[0, u],
+                    "threshold": record.tallies[layer].thresholds[0, u],
+                }
+            )
+    return {"dissection": counts, "dissection_units": units}
+
+
+def summary(record: Record) -> list[Rows]:
+    """Returns a row for each layer and power: mean ± sd over rotations.
+
+    Args:
+      record: from `compute`.
+    """
+    rows = []
+    for layer, found in record.detectors.items():
+        interpretable, unique = (
+            by_alpha(record, values.sum(axis=1))
+            for values in (found.interpretable, found.unique)
+        )
+        for a, alpha in enumerate(record.alphas):
+            row = {"layer": layer, "units": found.concept.shape[1]}
+            row["alpha"] = f"{alpha:g}"
+            for name, values in (
+                ("interpretable", interpretable), ("unique detectors", unique),
+            ):  # fmt: skip
+                some = values[:, a] if alpha else values[:1, a]
+                row[name] = mean_sd(statistics.summarise(some.astype(float)))
+            rows.append(row)
+    return [rows, _breakdown(record)]
+
+
+def _breakdown(record: Record) -> Rows:
+    """Returns interpretable units by category, plain and fully rotated."""
+    rows = []
+    for layer, found in record.detectors.items():
+        values = by_alpha(record, found.interpretable).mean(axis=0)
+        for g, category in enumerate(record.data.categories):
+            row = {"layer": layer, "category": category}
+            row |= {"interpretable, plain": f"{values[0, g]:g}"}
+            last = f"alpha {record.alphas[-1]:g}"
+            rows.append(row | {last: f"{values[-1, g]:.1f}"})
+    return rows
+
+
+def plot(record: Record) -> dict[str, Figure]:
+    """Draws interpretable units and unique detectors against the power.
+
+    Args:
+      record: from `compute`.
+    """
+    figures = {}
+    for number, kind in enumerate(("interpretable", "unique")):
+        figure, axes = style.figure(width=5.0, height=3.2)
+        for i, (layer, found) in enumerate(record.detectors.items()):
+            values = by_alpha(record, getattr(found, kind).sum(axis=1))
+            mean = values.mean(axis=0)
+            sd = values.std(axis=0, ddof=1) if record.rotations > 1 else 0 * mean
+            axes.errorbar(
+                record.alphas, mean, sd, capsize=2, label=layer,
+                color=style.COLORS[i % len(style.COLORS)],
+            )  # fmt: skip
+        name = "interpretable units" if number == 0 else "unique detectors"
+        axes.set(xlabel="power of the rotation", ylabel=name)
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, fontsize="small")
+        figures[f"dissection_{kind}"] = figure
+    return figures
+
+
+def caption(record: Record) -> str:
+    """Says what is shown and how it was counted.
+
+    Args:
+      record: from `compute`.
+    """
+    bound = max(
+        int(abs(tally.above.max() - tally.above).max()) / tally.activations
+        for tally in record.tallies.values()
+    )
+    return (
+        f"Units of {record.model} on {record.data.length} images with "
+        f"{len(record.data.names)} concepts. A unit is where it exceeds the threshold "
+        "that at most 0.5 % of its activations exceed by default (thresholds are found "
+        f"by counting; they let pass at most {100 * bound:.2g} % fewer), and it is "
+        f"interpretable if its intersection over union with a concept exceeds "
+        f"{record.minimum:g}; unique detectors are the different concepts of these. "
+        f"Units are rotated by powers of {record.rotations} random rotations, uniform "
+        "on SO(n), along the shortest path from the identity; mean ± standard "
+        "deviation over rotations."
+    )

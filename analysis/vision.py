@@ -1,0 +1,115 @@
+"""Networks for large images, from files of weights, as dissection takes them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax_lib import models, tracing
+from symjax_lib.models import renaming
+from train.configs import UserError
+
+# In the order in which these networks take the colours, from 0 to 255.
+_IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_CAFFE = (104.0, 117.0, 123.0), (1.0, 1.0, 1.0)
+_STAGES = ("layer1.2", "layer2.3", "layer3.5", "layer4.2")
+
+
+class Architecture(NamedTuple):
+    """A network and how it takes images.
+
+    Attributes:
+      model: a linen module.
+      layers: outputs of its stages.
+      renamed: the names of its file of weights to those of PyTorch.
+      mean: of each colour.
+      std: likewise.
+      reverse: whether it takes blue, green, red.
+    """
+
+    model: nn.Module
+    layers: tuple[str, ...]
+    renamed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    mean: tuple[float, ...] = _IMAGENET[0]
+    std: tuple[float, ...] = _IMAGENET[1]
+    reverse: bool = False
+
+
+MODELS = {
+    "resnet50": Architecture(models.ResNet50(), _STAGES),
+    "resnet50_no_residual_relu": Architecture(
+        models.ResNet50(residual_activation=False), _STAGES
+    ),
+    "convnext_tiny": Architecture(
+        models.ConvNeXt(), ("stages.0.2", "stages.1.2", "stages.2.8", "stages.3.2")
+    ),
+    "thin_resnet50": Architecture(
+        models.ResNet50(
+            width=32, num_classes=2, stride_on="1x1", norm=False, pool_padding=(0, 1)
+        ),
+        _STAGES,
+        renaming.caffe_resnet,
+        *_CAFFE,
+        reverse=True,
+    ),
+}
+"""By name. `thin_resnet50` is Yahoo's open_nsfw, of half the width."""
+
+Features = Callable[[Any], Mapping[str, jax.Array]]
+
+
+def load(
+    file: Path | None, name: str, size: tuple[int, int], *, key: jax.Array
+) -> Features:
+    """Returns a function from images to the network's taps, jitted.
+
+    Args:
+      file: `.npz` or `.safetensors` with weights in PyTorch's names; None for an
+        untrained network.
+      name: one of `MODELS`.
+      size: height and width of the images.
+      key: of the untrained network.
+
+    Returns:
+      `[B, H, W, 3]` uint8 to feature maps by name.
+
+    Raises:
+      UserError: there is no such model, or the file was not read.
+    """
+    if name not in MODELS:
+        raise UserError(f"analysis: --model is {name!r}, there are {list(MODELS)}.")
+    architecture = MODELS[name]
+    shape = (*size, 3)
+    model: Any = architecture.model
+    if file is None:
+        variables = jax.jit(model.init)(key, jnp.zeros((1, *shape)))
+    else:
+        try:
+            state = architecture.renamed(models.convert.read(file))
+            variables = models.convert.from_torch(model, state, image_shape=shape)
+        except (OSError, ValueError) as error:
+            raise UserError(f"analysis: {file} was not read: {error}") from error
+    return features_of(architecture, variables)
+
+
+def features_of(architecture: Architecture, variables: Any) -> Features:
+    """Returns a function from images to the network's taps, jitted.
+
+    Args:
+      architecture: of the network.
+      variables: its weights.
+    """
+    model: Any = architecture.model
+    mean, std = np.array(architecture.mean), np.array(architecture.std)
+
+    @jax.jit
+    def run(variables: Any, images: jax.Array) -> Mapping[str, jax.Array]:
+        x = images[..., ::-1] if architecture.reverse else images
+        x = (x - mean) / std
+        return tracing.taps(model.apply)(variables, x.astype(jnp.float32))[1]
+
+    return lambda images: run(variables, images)
