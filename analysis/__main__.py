@@ -1,10 +1,9 @@
 """Measures a zoo: `python -m analysis EXPERIMENT --run RUN [--out DIR]`.
 
 Or networks of others: `python -m analysis EXPERIMENT --networks a.npz b.npz --out DIR`.
+Or the units of one: `python -m analysis dissect --network FILE --data FOLDER …`.
 """
 
-import hashlib
-import json
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from analysis import (
     arguments,
     compared,
+    dissect_command,
     experiments,
     networks,
     output,
@@ -76,7 +76,7 @@ def _measure(
         classes=args.classes,
         images=args.stitch_images,
         protocol=args.protocol,
-        kept=out / f"kept_{_hash(made_of)}",
+        kept=out / f"kept_{output.hash_of_options(made_of)}",
         stitch_epochs=args.stitch_epochs,
         measures=args.measures,
         interval=args.interval,
@@ -113,7 +113,7 @@ def _report(
             yield results[name].csv
     main = report.main(results)
     yield {
-        "index.html": report.page(loaded, results, made_of),
+        "index.html": report.of_networks(loaded, results, made_of),
         "table.txt": f"{to_text(main.rows)}\n{textwrap.fill(main.note, 88)}\n",
     }
 
@@ -145,13 +145,12 @@ def _made_of(args: Arguments) -> dict[str, Any]:
     }
 
 
-def _hash(made_of: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
-
-
 if __name__ == "__main__":
     try:
-        main(parse())
+        if sys.argv[1:2] == ["dissect"]:
+            print(dissect_command.main(dissect_command.parse(sys.argv[2:])))
+        else:
+            main(parse())
     except UserError as error:
         sys.exit(str(error))
     except OSError as error:

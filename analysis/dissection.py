@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import kept_state, statistics, style
-from analysis.tables import Rows, mean_sd
+from analysis.tables import Rows
 from analysis.vision import Features
 from symjax_lib import dissection
 from symjax_lib.dissection import Concepts, Detectors, Tally
@@ -78,15 +78,10 @@ def compute(
     Raises:
       UserError: there is no such layer, no rotation, or the images are damaged.
     """
-    if rotations < 1:
-        raise UserError(f"analysis: --rotations is {rotations}, it must be at least 1.")
+    check(features, data, layers, rotations)
     alphas = (0.0, *sorted({float(a) for a in alphas} - {0.0}))
     try:
         maps = jax.eval_shape(features, data.read(0).image[None])
-        if missing := [name for name in layers if name not in maps]:
-            raise UserError(
-                f"analysis: --layers {missing} are unknown, there are {list(maps)}."
-            )
         bases = {
             name: _bases(
                 jax.random.fold_in(key, i), maps[name].shape[-1], rotations, alphas
@@ -105,6 +100,29 @@ def compute(
         for name, tally in tallies.items()
     }
     return Record(model, data, alphas, rotations, minimum, tallies, found)
+
+
+def check(
+    features: Features, data: Concepts, layers: Sequence[str], rotations: int
+) -> None:
+    """Refuses what cannot be dissected.
+
+    Args:
+      features: see `compute`.
+      data: likewise.
+      layers: likewise.
+      rotations: likewise.
+
+    Raises:
+      UserError: see `compute`.
+    """
+    if rotations < 1:
+        raise UserError(f"analysis: --rotations is {rotations}, it must be at least 1.")
+    maps = jax.eval_shape(features, data.read(0).image[None])
+    if missing := [name for name in layers if name not in maps]:
+        raise UserError(
+            f"analysis: --layers {missing} are unknown, there are {list(maps)}."
+        )
 
 
 def _bases(
@@ -186,10 +204,22 @@ def summary(record: Record) -> list[Rows]:
             for name, values in (
                 ("interpretable", interpretable), ("unique detectors", unique),
             ):  # fmt: skip
-                some = values[:, a] if alpha else values[:1, a]
-                row[name] = mean_sd(statistics.summarise(some.astype(float)))
+                over_rotations = statistics.summarise(values[:, a].astype(float))
+                spread = (
+                    f" ± {over_rotations.sd:.1f}"
+                    if alpha and over_rotations.n > 1
+                    else ""
+                )
+                row[name] = f"{over_rotations.mean:.4g}{spread}"
             rows.append(row)
     return [rows, _breakdown(record)]
+
+
+def _text(values: np.ndarray, *, rotated: bool) -> str:
+    """Returns mean ± sd of numbers of units, which do not differ if not rotated."""
+    found = statistics.summarise(values.astype(float))
+    spread = f" ± {found.sd:.1f}" if rotated and found.n > 1 else ""
+    return f"{found.mean:.4g}{spread}"
 
 
 def _breakdown(record: Record) -> Rows:
@@ -236,16 +266,13 @@ def caption(record: Record) -> str:
     Args:
       record: from `compute`.
     """
-    bound = max(
-        int(abs(tally.above.max() - tally.above).max()) / tally.activations
-        for tally in record.tallies.values()
-    )
+    above = [tally.above / tally.activations for tally in record.tallies.values()]
+    usual = 100 * np.median(np.concatenate([part.ravel() for part in above]))
     return (
         f"Units of {record.model} on {record.data.length} images with "
-        f"{len(record.data.names)} concepts. A unit is where it exceeds the threshold "
-        "that at most 0.5 % of its activations exceed by default (thresholds are found "
-        f"by counting; they let pass at most {100 * bound:.2g} % fewer), and it is "
-        f"interpretable if its intersection over union with a concept exceeds "
+        f"{len(record.data.names)} concepts. A unit is where it exceeds a threshold of "
+        f"its own, which {usual:.3g} % of the activations of the median unit do; it is "
+        "interpretable if its intersection over union with a concept exceeds "
         f"{record.minimum:g}; unique detectors are the different concepts of these. "
         f"Units are rotated by powers of {record.rotations} random rotations, uniform "
         "on SO(n), along the shortest path from the identity; mean ± standard "

@@ -159,17 +159,32 @@ def run(
         )
     if name not in OF_RUNS:
         settings["progress"] = progress
-    record = module.compute(subject, **settings)
+    return result(title, module, module.compute(subject, **settings))
+
+
+def result(title: str, module: Any, record: Any) -> Result:
+    """Returns what an experiment shows of its record.
+
+    Args:
+      title: of its section.
+      module: see `EXPERIMENTS`.
+      record: from its `compute`.
+    """
     return Result(
         title=title,
         caption=module.caption(record),
         summary=module.summary(record),
         csv={f"{key}.csv": to_csv(rows) for key, rows in module.tables(record).items()},
-        svg={f"{key}.svg": _svg(fig) for key, fig in module.plot(record).items()},
+        svg={f"{key}.svg": svg(fig) for key, fig in module.plot(record).items()},
     )
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """Returns a figure as the text of an SVG file.
+
+    Args:
+      figure: any.
+    """
     text = io.StringIO()
     # The same figure gives the same bytes.
     with matplotlib.rc_context({"svg.hashsalt": "symjax_lib"}):

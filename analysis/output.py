@@ -55,6 +55,15 @@ def hash_of_code() -> str:
     return _hash(sorted(sources), root)
 
 
+def hash_of_options(made_of: Mapping[str, Any]) -> str:
+    """Returns a hash of what an output is computed from.
+
+    Args:
+      made_of: see `is_complete`.
+    """
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
+
+
 def _hash(paths: Sequence[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:

@@ -67,15 +67,44 @@ def _by_layer(results: Mapping[str, Result]) -> Rows:
     return rows
 
 
-def page(
+def of_networks(
     subject: Compared, results: Mapping[str, Result], made_of: Mapping[str, Any]
 ) -> str:
-    """Returns the page, which has all figures, tables and CSV files in it.
+    """Returns the page on networks that are compared.
 
     Args:
       subject: the networks.
       results: by the experiment's name.
       made_of: options and versions, shown at the end of the page.
+    """
+    return page(
+        heading="Which symmetries, and how do the networks relate under them?",
+        title=f"{model_of(subject)} on {_data_of(subject)}",
+        lead=_lead(subject),
+        main=main(results),
+        results=results,
+        made_of=made_of,
+    )
+
+
+def page(
+    *,
+    heading: str,
+    title: str,
+    lead: str,
+    main: Main,
+    results: Mapping[str, Result],
+    made_of: Mapping[str, Any],
+) -> str:
+    """Returns a page which has all figures, tables and CSV files in it.
+
+    Args:
+      heading: at the top.
+      title: of the browser's window.
+      lead: below the heading.
+      main: the first table.
+      results: by the experiment's name, a section each.
+      made_of: options and versions, shown at the end.
     """
     csv = {name: text for r in results.values() for name, text in r.csv.items()}
     environment = jinja2.Environment(
@@ -86,9 +115,10 @@ def page(
     )
     template = environment.from_string(_TEMPLATE.read_text())
     return template.render(
-        title=f"{model_of(subject)} on {_data_of(subject)}",
-        lead=_lead(subject),
-        main=main(results),
+        heading=heading,
+        title=title,
+        lead=lead,
+        main=main,
         results=results,
         made_of=made_of,
         csv=csv,

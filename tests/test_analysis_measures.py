@@ -226,7 +226,7 @@ def test_report_of_networks(subject):
     results = {
         name: experiments.run(name, subject) for name in ("similarity", "specificity")
     }
-    page = report.page(subject, results, {"networks": "abc"})
+    page = report.of_networks(subject, results, {"networks": "abc"})
     assert "5 networks planted" in page
     assert "Specificity of the measures" in page
     assert [row["measure"] for row in report.main(results).rows] == [*FEW]

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from symjax_lib import groups
 
 _TOLERANCE = 1e-3  # of orthogonality; float32 products of 2,048 units stay below
+_EQUAL, _NONE = 1e-6, 1e-9  # cosines, and sines
 
 
 def random_rotation(key: jax.Array, n: int) -> jax.Array:
@@ -38,6 +39,8 @@ def random_rotation(key: jax.Array, n: int) -> jax.Array:
       <https://arxiv.org/abs/math-ph/0609050>`_, 2007.
     """
     q = groups.sample(key, "orthogonal", n).matrix
+    # A step towards the nearest orthogonal matrix takes away what QR has rounded.
+    q = 1.5 * q - 0.5 * q @ jnp.matmul(q.T, q, precision="highest")
     # Changing the sign of a row takes one half of O(n) to the other.
     return q.at[0].multiply(jnp.where(jnp.linalg.det(q) < 0, -1, 1))
 
@@ -46,9 +49,8 @@ def rotation_power(q: ArrayLike, alpha: ArrayLike) -> jax.Array:
     r"""Returns powers of a rotation along the shortest path from the identity.
 
     :math:`Q^0 = I`, :math:`Q^1 = Q`, :math:`Q^{\alpha + \beta} = Q^\alpha Q^\beta`.
-    Computed on the host in float64 from the real Schur form. Where eigenvalues are -1,
-    the planes that turn by half a circle are not unique, and a pair of vectors that the
-    Schur form gives makes one; the power is then one of the shortest paths.
+    Computed on the host in float64. Where eigenvalues are -1, the planes that turn by
+    half a circle are not unique, and the power is on one of the shortest paths.
 
     Args:
       q: `[n, n]` orthogonal, of determinant 1.
@@ -70,20 +72,41 @@ def rotation_power(q: ArrayLike, alpha: ArrayLike) -> jax.Array:
     """
     matrix = np.asarray(q, np.float64)
     _check(matrix)
-    form, vectors, *_ = scipy.linalg.schur(matrix, output="real")
-    cosines, sines = np.diag(form).copy(), np.zeros(len(form))
-    first = np.flatnonzero(np.abs(np.diag(form, -1)) > 1e-9)
-    sines[first] = (np.diag(form, -1)[first] - np.diag(form, 1)[first]) / 2
-    alone = np.setdiff1d(np.arange(len(form)), [*first, *(first + 1)])
-    turned = alone[cosines[alone] < 0].reshape(-1, 2)  # in pairs, by half a circle
-    planes = np.concatenate([np.stack([first, first + 1], axis=1), turned])
-    angles = np.arctan2(sines[planes[:, 0]], cosines[planes[:, 0]])
+    for _ in range(3):  # from float32 to the nearest orthogonal matrix in float64
+        matrix = 1.5 * matrix - 0.5 * matrix @ (matrix.T @ matrix)
+    vectors, planes, angles = _planes(matrix)
     steps = np.asarray(alpha, np.float64)
     power = lambda step: _turn(vectors, planes, step * angles)
     same = np.eye(len(matrix))  # without rounding, for units as they are
     powers = [power(step) if step else same for step in steps.ravel()]
     dtype = jnp.promote_types(jnp.asarray(q).dtype, jnp.float32)
     return jnp.asarray(np.reshape(powers, (*steps.shape, *matrix.shape)), dtype)
+
+
+def _planes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns an orthogonal basis, pairs `[k, 2]` of its vectors, and their angles.
+
+    The symmetric part of a rotation has the cosines of its angles as eigenvalues, each
+    of them twice or more often; between vectors of equal ones, few, a Schur form finds
+    the planes. One of the whole matrix would take much longer.
+    """
+    cosines, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    edges = np.flatnonzero(np.diff(cosines) > _EQUAL) + 1
+    planes, angles = [], []
+    for at in np.split(np.arange(len(matrix)), edges):
+        inside = vectors[:, at].T @ matrix @ vectors[:, at]
+        form, basis, *_ = scipy.linalg.schur(inside, output="real")
+        vectors[:, at] = vectors[:, at] @ basis
+        below, above = np.diag(form, -1), np.diag(form, 1)
+        first = np.flatnonzero(np.abs(below) > _NONE)
+        sines, cosine = (below[first] - above[first]) / 2, np.diag(form)
+        planes += [(at[i], at[i + 1]) for i in first]
+        angles += np.arctan2(sines, cosine[first]).tolist()
+        alone = np.setdiff1d(np.arange(len(at)), [*first, *(first + 1)])
+        half = at[alone[cosine[alone] < 0]]  # in pairs, turned by half a circle
+        planes += half.reshape(-1, 2).tolist()
+        angles += [np.pi] * (len(half) // 2)
+    return vectors, np.reshape(planes, (-1, 2)).astype(int), np.array(angles)
 
 
 def _turn(vectors: np.ndarray, planes: np.ndarray, angles: np.ndarray) -> np.ndarray:

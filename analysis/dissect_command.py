@@ -1,0 +1,211 @@
+"""Dissects a network: `python -m analysis dissect --network FILE --data FOLDER`."""
+
+import dataclasses
+import textwrap
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from analysis import dissection, experiments, gallery, output, report, vision
+from analysis.experiments import Result
+from analysis.subject import root_key, stream
+from analysis.tables import to_text
+from symjax_lib import dissection as library
+from symjax_lib.dissection import Concepts
+from train.configs import UserError
+
+_UNTRAINED, _GENERATED = "random", "drawn"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Which network to dissect, on which images, and where to put the results."""
+
+    network: str
+    """File of weights in PyTorch's names, `.npz` or `.safetensors`; or `random` for an
+    untrained network."""
+    data: str
+    """Folder in the layout of Broden; or `drawn` for a small one with known concepts,
+    which is drawn beside the results."""
+    out: Path
+    """Folder to write."""
+    model: str = "resnet50"
+    """What it is weights of: resnet50, resnet50_no_residual_relu, convnext_tiny or
+    thin_resnet50."""
+    layers: tuple[str, ...] = ()
+    """Names of taps; by default the outputs of all stages."""
+    rotations: int = 3
+    """Random rotations of each layer."""
+    alphas: str = "0:1:0.1"
+    """Their powers: first, last and step, or numbers with commas."""
+    split: str | None = None
+    """Images of `train` or `val` only."""
+    fraction: float = 0.005
+    """Of its activations, which exceed the threshold of a unit."""
+    passes: int = 3
+    """Over the images to find thresholds, beside the one for extremes."""
+    minimum: float = library.MINIMUM
+    """Of intersection over union, which an interpretable unit exceeds."""
+    batch_size: int = 8
+    """Images of a forward pass."""
+    seed: int = 0
+    """Of the rotations, and of an untrained network."""
+
+
+def parse(argv: Sequence[str] | None = None) -> Arguments:
+    """Reads the command line."""
+    return tyro.cli(Arguments, prog="python -m analysis dissect", args=argv)
+
+
+def powers(text: str) -> tuple[float, ...]:
+    """Returns the numbers of `--alphas`.
+
+    Args:
+      text: `first:last:step` or numbers with commas.
+
+    Raises:
+      UserError: it is neither.
+
+    Example:
+      >>> powers("0:1:0.5"), powers("0.1,1")
+      ((0.0, 0.5, 1.0), (0.1, 1.0))
+    """
+    try:
+        numbers = [float(part) for part in text.replace(":", ",").split(",")]
+        if ":" not in text:
+            return tuple(numbers)
+        first, last, step = numbers
+        count = round((last - first) / step)
+        if count < 0 or step <= 0:
+            raise ValueError
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(
+            f"analysis: --alphas is {text!r}; write first:last:step, as 0:1:0.1, or "
+            "numbers with commas."
+        ) from error
+    return tuple(round(first + i * step, 10) for i in range(count + 1))
+
+
+def main(args: Arguments) -> Path:
+    """Dissects and writes, or sees that it is done; returns the page.
+
+    Args:
+      args: what to do.
+
+    Raises:
+      UserError: something is missing or is no option.
+    """
+    alphas = powers(args.alphas)
+    data = _open(args)
+    made_of = _made_of(args)
+    if not output.is_complete(args.out, made_of):
+        height, width = data.read(0).image.shape[:2]
+        features = vision.load(
+            None if args.network == _UNTRAINED else Path(args.network),
+            args.model,
+            (height, width),
+            key=stream(root_key(args.seed), "untrained"),
+        )
+        layers = args.layers or vision.MODELS[args.model].layers
+        dissection.check(features, data, layers, args.rotations)
+        parts = _measure(args, alphas, data, features, layers, made_of)
+        output.write(args.out, made_of, parts)
+    return args.out / "index.html"
+
+
+def _open(args: Arguments) -> Concepts:
+    try:
+        if args.data != _GENERATED:
+            return library.read(args.data, split=args.split)
+        folder = args.out.with_name(f"{args.out.name}_{_GENERATED}")
+        if not folder.exists():
+            library.draw(folder)
+        return library.read(folder, split=args.split)
+    except ValueError as error:
+        raise UserError(f"analysis: {error}") from error
+
+
+def _measure(
+    args: Arguments,
+    alphas: tuple[float, ...],
+    data: Concepts,
+    features: vision.Features,
+    layers: tuple[str, ...],
+    made_of: dict[str, Any],
+) -> Iterator[dict[str, str]]:
+    """Yields the files to write, by name, as they are finished."""
+    kept = args.out / f"kept_{output.hash_of_options(made_of)}" / "state.npz"
+    untrained = args.network == _UNTRAINED
+    with tqdm(total=1, unit="network") as bar:
+        record = dissection.compute(
+            features, data, layers,
+            model=f"untrained {args.model}" if untrained else args.model,
+            key=stream(root_key(args.seed), "rotations"),
+            rotations=args.rotations, alphas=alphas,
+            fraction=args.fraction, passes=args.passes, minimum=args.minimum,
+            batch_size=args.batch_size, kept=kept, progress=bar.set_postfix_str,
+        )  # fmt: skip
+        result = experiments.result(dissection.TITLE, dissection, record)
+        yield result.files()
+        figures = {}
+        for layer in layers:
+            found = gallery.collect(
+                features, data, layer,
+                np.eye(record.detectors[layer].concept.shape[1], dtype=np.float32),
+                record.tallies[layer], record.detectors[layer], 0,
+                batch_size=args.batch_size, progress=bar.set_postfix_str,
+            )  # fmt: skip
+            figure = gallery.draw(data, found, f"Best units of {layer}")
+            figures[f"gallery_{layer}.svg"] = experiments.svg(figure)
+            yield {f"gallery_{layer}.svg": figures[f"gallery_{layer}.svg"]}
+        bar.update()
+    units = Result(
+        title="The best units as they are",
+        caption=(
+            "Of each layer the units of highest intersection over union, with the "
+            "images on which they are largest; lit where they exceed their threshold."
+        ),
+        summary=[],
+        csv={},
+        svg=figures,
+    )
+    note = textwrap.fill(result.caption, 88)
+    yield {
+        "table.txt": "\n\n".join([result.title, *map(to_text, result.summary), note])
+        + "\n",
+        "index.html": report.page(
+            heading="Which concepts do single units detect, and rotated ones?",
+            title=f"{args.model} on {Path(args.data).name}",
+            lead=f"{record.model}, {data.length} images.",
+            main=report.Main(result.summary[0], "Mean ± sd over rotations."),
+            results={"dissection": result, "units": units},
+            made_of=made_of,
+        ),
+    }
+
+
+def _made_of(args: Arguments) -> dict[str, Any]:
+    options = dataclasses.asdict(args)
+    out, network, data = (options.pop(name) for name in ("out", "network", "data"))
+    del out
+    file, folder = Path(network), Path(data)
+    if network != _UNTRAINED and not file.is_file():
+        raise UserError(f"analysis: there is no file {network}; name one of weights.")
+    index = folder / "index.csv"
+    return {
+        "experiment": "dissect",
+        "run": f"{args.model}, {network if network == 'random' else file.name}",
+        "networks": "none" if network == _UNTRAINED else output.hash_of([file]),
+        "data": output.hash_of([index]) if index.exists() else data,
+        **options,
+        "layers": list(args.layers),
+        "symjax_lib": metadata.version("symjax_lib"),
+        "code": output.hash_of_code(),
+        "jax": jax.__version__,
+    }

@@ -1,0 +1,177 @@
+"""The command `dissect` on drawn images, with an untrained and a planted network."""
+
+import csv
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from paths import shared
+
+from analysis import dissect_command, dissection, gallery, kept_state, vision
+from symjax_lib import dissection as library, models
+from train.configs import UserError
+
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A small network of the family under a name of its own."""
+    model = models.ResNet50(width=2, stem_width=4, num_classes=2, blocks=(1, 1))
+    made = vision.Architecture(model, ("layer1.0", "layer2.0"))
+    monkeypatch.setitem(vision.MODELS, "small", made)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    library.draw(tmp_path_factory.mktemp("drawn") / "data", images=6, size=32)
+    return tmp_path_factory.getbasetemp() / "drawn0" / "data"
+
+
+def colours(images):
+    """Units that are 1 where their colour is and 0 elsewhere."""
+    pure = jnp.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
+    same = jnp.asarray(images)[..., None, :] == 255 * pure
+    return {"colours": same.all(axis=-1)[:, ::2, ::2].astype(jnp.float32)}
+
+
+@pytest.fixture(scope="module")
+def record(folder):
+    return dissection.compute(
+        jax.jit(colours), library.read(folder), ("colours",), model="planted",
+        key=jax.random.key(0), rotations=2, alphas=(0.5, 1), fraction=0.4, passes=8,
+    )  # fmt: skip
+
+
+def test_planted_units_are_interpretable_and_rotated_ones_less(record):
+    assert record.alphas == (0, 0.5, 1)
+    rows = dissection.tables(record)
+    counts = rows["dissection"]
+    assert len(counts) == 2 * 3
+    plain = [row for row in counts if row["alpha"] == 0]
+    assert [row["interpretable color"] for row in plain] == [4, 4]
+    assert [row["unique"] for row in plain] == [4, 4]
+    found = record.detectors["colours"]
+    for r, a in np.ndindex(2, 2):
+        row = next(
+            row
+            for row in counts
+            if (row["rotation"], row["alpha"]) == (r, record.alphas[a + 1])
+        )
+        assert row["interpretable"] == found.interpretable[1 + 2 * r + a].sum()
+    units = rows["dissection_units"]
+    assert [row["iou"] for row in units] == [1, 1, 1, 1]
+    assert {row["concept"] for row in units} == {
+        "red-c",
+        "green-c",
+        "blue-c",
+        "yellow-c",
+    }
+    first, breakdown = dissection.summary(record)
+    assert first[0]["interpretable"] == "4"
+    assert re.fullmatch(r"[\d.]+ ± [\d.]+", first[1]["interpretable"])
+    assert [row["interpretable, plain"] for row in breakdown] == ["4", "0", "0"]
+    assert sorted(dissection.plot(record)) == [
+        "dissection_interpretable", "dissection_unique",
+    ]  # fmt: skip
+    assert "powers of 2 random rotations" in dissection.caption(record)
+
+
+def test_gallery_has_the_images_where_units_are_largest(record):
+    data = record.data
+    found = gallery.collect(
+        jax.jit(colours), data, "colours", np.eye(4),
+        record.tallies["colours"], record.detectors["colours"], 0, batch_size=4,
+    )  # fmt: skip
+    assert found.units.tolist() == [0, 1, 2, 3]
+    maps = np.moveaxis(
+        np.concatenate(
+            [colours(data.read(i).image[None])["colours"] for i in range(data.length)]
+        ),
+        -1, 0,
+    )  # fmt: skip
+    largest = maps.max(axis=(2, 3))
+    for u, unit in enumerate(found.units):
+        expected = np.argsort(-largest[unit], kind="stable")[: gallery.IMAGES]
+        assert found.images[u].tolist() == expected.tolist()
+        np.testing.assert_array_equal(found.maps[u], maps[unit, expected])
+    assert "red-c, 1.00" in found.titles[0]
+    figure = gallery.draw(data, found, "Best units")
+    assert len(figure.axes) == 4 * gallery.IMAGES
+
+
+def test_command(folder, small, tmp_path, capsys):
+    arguments = dissect_command.Arguments(
+        "random", str(folder), tmp_path / "out", model="small",
+        rotations=1, alphas="0:1:1", passes=1, batch_size=6,
+    )  # fmt: skip
+    page = dissect_command.main(arguments)
+    text = page.read_text()
+    assert "untrained small, 6 images" in text
+    assert text.count("<figure>") == 2
+    rows = list(
+        csv.DictReader((tmp_path / "out" / "dissection.csv").read_text().splitlines())
+    )
+    assert [(row["layer"], row["alpha"]) for row in rows] == [
+        ("layer1.0", "0"), ("layer1.0", "1"), ("layer2.0", "0"), ("layer2.0", "1"),
+    ]  # fmt: skip
+    before = page.stat().st_mtime_ns
+    assert dissect_command.main(arguments).stat().st_mtime_ns == before
+    assert len(list((tmp_path / "out").glob("kept_*/state.npz"))) == 1
+
+
+def test_a_state_is_read_as_it_was_written(folder, tmp_path):
+    kept = []
+    library.dissect(
+        jax.jit(colours), library.read(folder), {"colours": jnp.eye(4)[None]},
+        passes=1, keep=kept.append,
+    )  # fmt: skip
+    path = tmp_path / "new" / "state.npz"
+    assert kept_state.read(path) is None
+    kept_state.write(path, kept[-1])
+    found = kept_state.read(path)
+    assert found is not None
+    assert found.done == kept[-1].done == 2
+    jax.tree.map(np.testing.assert_array_equal, found, kept[-1])
+
+
+def test_errors(folder, small, tmp_path):
+    good = dissect_command.Arguments("random", str(folder), tmp_path / "x", "small")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"network": "no.npz"}, "there is no file no.npz"),
+        ({"data": str(tmp_path)}, "there is no .*label.csv; name a folder in"),
+        ({"model": "vgg"}, "--model is 'vgg', there are"),
+        ({"layers": ("layer9",)}, r"--layers \['layer9'\] are unknown, there are"),
+        ({"rotations": 0}, "--rotations is 0, it must be at least 1"),
+        ({"alphas": "0:1"}, "--alphas is '0:1'; write first:last:step"),
+        ({"alphas": "a,b"}, "--alphas is 'a,b'; write"),
+        ({"fraction": 2.0}, "fraction must be between 0 and 1, got 2.0"),
+        ({"split": "test"}, "has no image of 'test'"),
+    ]
+    for settings, message in wrong:
+        with pytest.raises(UserError, match=message):
+            dissect_command.main(dataclasses.replace(good, **settings))
+
+
+def test_features_are_those_of_the_reference():
+    """Colours in the order and on the scale on which the network was trained."""
+    path = "data/weights/thin_resnet50_open_nsfw"
+    reference = models.convert.read(shared(f"{path}_reference.npz"))
+    architecture = vision.MODELS["thin_resnet50"]
+    state = architecture.renamed(models.convert.read(shared(f"{path}_f16.npz")))
+    variables = models.convert.from_torch(
+        architecture.model, state, image_shape=(224, 224, 3)
+    )
+    run = vision.features_of(architecture, variables)
+    draw = np.random.RandomState(0)  # noqa: NPY002, that of the reference
+    # Blue, green, red, less their means.
+    given = draw.uniform(-120, 120, (2, 224, 224, 3)).astype(np.float32)
+    images = given[..., ::-1] + np.array(architecture.mean)[::-1]
+    maps = run(jnp.asarray(images, jnp.float32))
+    expected = reference["stage0_out_channel_mean"]
+    got = np.asarray(maps["layer1.2"], np.float64).mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
