@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from analysis import dissection, experiments, gallery, output, report, vision
+from analysis import dissected, dissection, experiments, gallery, output, report, vision
 from analysis.experiments import Result
 from analysis.subject import root_key, stream
 from analysis.tables import to_text
@@ -151,7 +151,7 @@ def _measure(
             fraction=args.fraction, passes=args.passes, minimum=args.minimum,
             batch_size=args.batch_size, kept=kept, progress=bar.set_postfix_str,
         )  # fmt: skip
-        result = experiments.result(dissection.TITLE, dissection, record)
+        result = experiments.result(dissected.TITLE, dissected, record)
         yield result.files()
         figures = {}
         for layer in layers:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from paths import shared
 
-from analysis import dissect_command, dissection, gallery, kept_state, vision
+from analysis import dissect_command, dissected, dissection, gallery, kept_state, vision
 from symjax_lib import dissection as library, models
 from train.configs import UserError
 
@@ -49,7 +49,7 @@ def record(folder):
 
 def test_planted_units_are_interpretable_and_rotated_ones_less(record):
     assert record.alphas == (0, 0.5, 1)
-    rows = dissection.tables(record)
+    rows = dissected.tables(record)
     counts = rows["dissection"]
     assert len(counts) == 2 * 3
     plain = [row for row in counts if row["alpha"] == 0]
@@ -71,14 +71,14 @@ def test_planted_units_are_interpretable_and_rotated_ones_less(record):
         "blue-c",
         "yellow-c",
     }
-    first, breakdown = dissection.summary(record)
+    first, breakdown = dissected.summary(record)
     assert first[0]["interpretable"] == "4"
     assert re.fullmatch(r"[\d.]+ ± [\d.]+", first[1]["interpretable"])
     assert [row["interpretable, plain"] for row in breakdown] == ["4", "0", "0"]
-    assert sorted(dissection.plot(record)) == [
+    assert sorted(dissected.plot(record)) == [
         "dissection_interpretable", "dissection_unique",
     ]  # fmt: skip
-    assert "powers of 2 random rotations" in dissection.caption(record)
+    assert "powers of 2 random rotations" in dissected.caption(record)
 
 
 def test_gallery_has_the_images_where_units_are_largest(record):
