@@ -165,9 +165,9 @@ def test_penalties_of_a_network_with_itself_are_small(loaded):
     record = penalties.compute(same, classes=("full", "G_ReLU", "least squares"))
     assert record.pairs.tolist() == [[0, 1]]
     assert record.images == 1079  # a fifth as many are held out
-    assert record.protocol.epochs == 13
+    assert record.protocol.epochs == 14
     assert np.abs(record.penalty["least squares"]).max() < 0.01
-    assert np.abs(record.penalty["full"]).max() < 0.05
+    assert record.penalty["full"].max() < 0.05  # trained on, it may be better
     # Fitted from noise, a G_ReLU stitch does not come back to the identity exactly.
     assert record.penalty["G_ReLU"].max() < record.chance - 0.1
     assert (record.unrounded["G_ReLU"] != record.penalty["G_ReLU"]).any()
@@ -340,6 +340,7 @@ def test_tables():
     assert tables.mean_sd(none) == "–"
 
 
+@pytest.mark.slow
 def test_certificate_of_a_network_with_norms():
     """Where every channel has two scalings: still certified, and a rotation refuted."""
     model, key = models.MyrtleCNN(width=4), jax.random.key(0)

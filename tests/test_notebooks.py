@@ -8,9 +8,18 @@ from nbclient import NotebookClient
 from paths import ROOT, shared
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONG = "02_symmetries_of_your_model", "04_stitching"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path, id=path.stem, marks=pytest.mark.slow if path.stem in LONG else ()
+        )
+        for path in NOTEBOOKS
+    ],
+)
 # Jupyter's client warns of its own event loop and of fields it fills in.
 @pytest.mark.filterwarnings("default")
 def test_runs(path, monkeypatch):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from thinned import some
 
 from symjax_lib import groups, intertwiners, symmetry, tracing
 from symjax_lib.tracing import tap
@@ -64,7 +65,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("pool", ["max", "average"])
+@pytest.mark.parametrize("pool", some(["max", "average"], every=2))
 @pytest.mark.parametrize("name", EXPECTED)
 def test_found_without_a_specification(name, pool):
     net = Net(TABLE[name].sigma, pool=pool)
@@ -89,7 +90,7 @@ def test_found_without_a_specification(name, pool):
         assert kinds[1:] == [TABLE[name].kind] * 2
 
 
-@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("norm", some([True, False], every=2))
 @pytest.mark.parametrize("name", EXPECTED)
 def test_proposition_3_4(name, norm):
     """Equal functions, and phi(A) at every tap, for random elements in float64."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from jax import lax
 from scaling_nullity import draw_variables, nullity
+from thinned import some
 
 from symjax_lib import groups, symmetry
 
@@ -340,7 +341,7 @@ def start(name):
     return case, v, jnp.asarray(x)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", some(CASES, every=3))
 def test_elements_keep_the_function(name):
     with jax.enable_x64(True):
         case, v, x = start(name)
@@ -353,6 +354,7 @@ def test_elements_keep_the_function(name):
             assert symmetry.certify(case.fn, v, w, x, **options).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_scalings_are_those_of_the_derivatives(name):
     with jax.enable_x64(True):

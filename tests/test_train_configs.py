@@ -31,12 +31,12 @@ def test_every_preset_can_begin(name):
     assert jax.tree.leaves(state.variables["params"])
 
 
-LONG = ("resnet50_no_residual_relu", "resnet18", "resnet20_leaky", "cct")
+QUICK = ("digits_quick", "cifar10_small", "myrtle_constant_width")
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in PRESETS],
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in PRESETS],
 )
 def test_every_preset_takes_two_steps(name):
     functions, keys = functions_of(name)

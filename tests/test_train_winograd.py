@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from thinned import some
 
 from train import winograd
 
@@ -20,12 +21,15 @@ def plain(x, kernel):
 
 @pytest.mark.parametrize(
     ("n", "height", "width", "channels", "features", "x64"),
-    [
-        (1, 4, 4, 1, 1, True),
-        (3, 8, 12, 5, 7, True),
-        (3, 8, 12, 5, 7, False),
-        (2, 16, 8, 64, 3, False),
-    ],
+    some(
+        [
+            (3, 8, 12, 5, 7, True),
+            (1, 4, 4, 1, 1, True),
+            (2, 16, 8, 64, 3, False),
+            (3, 8, 12, 5, 7, False),
+        ],
+        every=2,
+    ),
 )
 def test_value_and_gradients(n, height, width, channels, features, x64):
     rng = np.random.default_rng(n)
