@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 
 from analysis import (
     features,
+    penalty_figures,
     statistics,
     stitch_cells,
     stitch_classes,
+    stitch_file,
     stitch_protocol,
     style,
 )
@@ -96,7 +98,7 @@ def compute(
     clean = np.array([features.accuracy(n, subject.test) for n in subject.networks])
     mean = clean[pairs].mean(axis=1)[:, None]
     table = lambda column: {
-        name: matrix(rows, name, column, len(pairs)) for name in classes
+        name: stitch_file.matrix(rows, name, column, len(pairs)) for name in classes
     }
     test = table("test")
     return Record(
@@ -116,19 +118,6 @@ def compute(
     )
 
 
-def matrix(rows: list[Row], name: str, column: str, pairs: int) -> np.ndarray:
-    """Returns `[P, L]` values of a class.
-
-    Args:
-      rows: by layer, then by pair.
-      name: of the class.
-      column: of the rows.
-      pairs: P.
-    """
-    values = [row[column] for row in rows if row["stitch"] == name]
-    return np.reshape(values, (-1, pairs)).T
-
-
 def tables(record: Record) -> dict[str, Rows]:
     """Returns means with sd and intervals over networks, and all cells.
 
@@ -145,7 +134,9 @@ def tables(record: Record) -> dict[str, Rows]:
             row["unrounded"] = np.mean(record.unrounded[name][:, j])
             row["optimism"] = np.mean(record.optimism[name][:, j])
             summary.append(row)
-    return {"penalties": summary, "penalties_cells": record.rows}
+    chosen = penalty_figures.chosen(record.layers, record.rows)
+    others = {"penalties_chosen": chosen} if chosen else {}
+    return {"penalties": summary, "penalties_cells": record.rows, **others}
 
 
 def _interval(record: Record, name: str, j: int) -> tuple[float, float]:
@@ -217,7 +208,11 @@ def plot(record: Record) -> dict[str, Figure]:
     style.bars(axes, [layer.label for layer in record.layers], series)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(ylabel="penalty in % of accuracy")
-    return {"penalties": figure}
+    return {
+        "penalties": figure,
+        **penalty_figures.plot_chosen(record.layers, record.rows),
+        **penalty_figures.plot_sparsity(record.layers, record.rows, record.clean),
+    }
 
 
 def caption(record: Record) -> str:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import features, penalties, stitch_cells, stitch_protocol, style
+from analysis import features, stitch_cells, stitch_file, stitch_protocol, style
 from analysis.networks import Compared
 from analysis.stitch_cells import Cell
 from analysis.stitch_file import Row
@@ -95,7 +95,7 @@ def compute(
         tested=len(data.test.labels),
         clean=clean,
         penalty={
-            name: clean - penalties.matrix(rows, name, "test", CASES)
+            name: clean - stitch_file.matrix(rows, name, "test", CASES)
             for name in classes
         },
         rows=rows,

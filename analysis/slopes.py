@@ -127,7 +127,7 @@ def tables(record: Record) -> dict[str, Rows]:
         accuracies.append(
             {"slope": slope, "mean": values.mean, "sd": values.sd, "networks": values.n}
         )
-        summary, every = penalties.tables(found).values()
+        summary, every, *_ = penalties.tables(found).values()
         rows += [{"slope": slope, **row} for row in summary]
         cells += [{"slope": slope, **row} for row in every]
     return {"slopes_accuracy": accuracies, "slopes": rows, "slopes_cells": cells}

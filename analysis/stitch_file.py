@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 NAME = "cells.csv"
 Row = dict[str, Any]
 COLUMNS: tuple[str, ...] = (
@@ -47,6 +49,19 @@ def append(path: Path | None, rows: list[Row]) -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(there + lines.getvalue())
     os.replace(partial, path)
+
+
+def matrix(rows: list[Row], name: str, column: str, pairs: int) -> np.ndarray:
+    """Returns `[P, L]` values of a class.
+
+    Args:
+      rows: by layer, then by pair.
+      name: of the class.
+      column: of the rows.
+      pairs: P.
+    """
+    values = [row[column] for row in rows if row["stitch"] == name]
+    return np.reshape(values, (-1, pairs)).T
 
 
 def _typed(column: str, text: str) -> Any:

@@ -254,3 +254,28 @@ def test_what_images_are_for(subject, monkeypatch):
     assert same(first, train, slice(300, 360))
     assert rest
     assert all(same(found, test, slice(None)) for found in rest)
+
+
+def test_settings_that_were_chosen_and_sparsity(subject):
+    name = "G_ReLU, chosen alpha"
+    one = subject._replace(most_pairs=2)
+    found = penalties.compute(one, classes=(name, "L1 0.1", "full"), epochs=1)
+    tables = penalties.tables(found)
+    counts = tables["penalties_chosen"]
+    for layer in LAYERS:
+        some = [row for row in counts if row["layer"] == layer.name]
+        assert sum(row["pairs"] for row in some) == 2
+        cells = [
+            row["variant"]
+            for row in found.rows
+            if (row["layer"], row["stitch"]) == (layer.name, name)
+        ]
+        expected = {variant: cells.count(variant) for variant in cells}
+        assert {row["variant"]: row["pairs"] for row in some} == expected
+    figures = penalties.plot(found)
+    assert [*figures] == ["penalties", "penalties_chosen", "penalties_sparsity"]
+    (axes,) = figures["penalties_sparsity"].axes
+    assert [line.get_label() for line in axes.lines] == [name, "L1 0.1", "full"]
+    values = found.penalty["L1 0.1"]
+    drawn = np.asarray(axes.lines[1].get_ydata(), float)
+    np.testing.assert_allclose(drawn, 100 * values.mean(axis=0))
