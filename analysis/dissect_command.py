@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import tyro
 from tqdm import tqdm
 
@@ -153,17 +152,17 @@ def _measure(
         )  # fmt: skip
         result = experiments.result(dissected.TITLE, dissected, record)
         yield result.files()
-        figures = {}
-        for layer in layers:
-            found = gallery.collect(
-                features, data, layer,
-                np.eye(record.detectors[layer].concept.shape[1], dtype=np.float32),
-                record.tallies[layer], record.detectors[layer], 0,
-                batch_size=args.batch_size, progress=bar.set_postfix_str,
-            )  # fmt: skip
-            figure = gallery.draw(data, found, f"Best units of {layer}")
-            figures[f"gallery_{layer}.svg"] = experiments.svg(figure)
-            yield {f"gallery_{layer}.svg": figures[f"gallery_{layer}.svg"]}
+        galleries = gallery.collect(
+            features, data, record.tallies, record.detectors,
+            batch_size=args.batch_size, progress=bar.set_postfix_str,
+        )  # fmt: skip
+        figures = {
+            f"gallery_{layer}.svg": experiments.svg(
+                gallery.draw(data, found, f"Best units of {layer}")
+            )
+            for layer, found in galleries.items()
+        }
+        yield figures
         bar.update()
     units = Result(
         title="The best units as they are",

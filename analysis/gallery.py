@@ -1,10 +1,9 @@
 """The best units of a layer with the images on which they are largest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -12,6 +11,13 @@ from analysis.vision import Features
 from symjax_lib.dissection import Concepts, Detectors, Tally
 
 UNITS, IMAGES = 6, 4
+
+
+class Top(NamedTuple):
+    """For each of U units K images `[U, K]` and its activations `[U, K, h, w]`."""
+
+    images: np.ndarray
+    maps: np.ndarray
 
 
 class Gallery(NamedTuple):
@@ -35,57 +41,56 @@ class Gallery(NamedTuple):
 def collect(
     features: Features,
     data: Concepts,
-    layer: str,
-    basis: np.ndarray,
-    tally: Tally,
-    detectors: Detectors,
-    number: int,
+    tallies: Mapping[str, Tally],
+    detectors: Mapping[str, Detectors],
     *,
     batch_size: int = 8,
     progress: Callable[[str], None] = lambda what: None,
-) -> Gallery:
-    """Looks for the images on which the best units of a basis are largest.
+) -> dict[str, Gallery]:
+    """Looks for the images on which the best units of layers are largest, in one pass.
 
     Args:
       features: of the network.
       data: the images.
-      layer: name.
-      basis: `[C, C]`.
-      tally: of the layer.
+      tallies: of layers, of which the first basis is the units as they are.
       detectors: likewise.
-      number: of the basis in them.
       batch_size: images of a forward pass.
       progress: called with a description after each batch.
     """
-    score = detectors.score[number]
-    units = np.argsort(-score, kind="stable")[:UNITS]
-    rows = jnp.asarray(basis)[units]
-    best = np.full((len(units), IMAGES), -np.inf)
-    images = np.zeros(best.shape, int)
-    maps: np.ndarray | None = None
+    best = {
+        layer: np.argsort(-found.score[0], kind="stable")[:UNITS]
+        for layer, found in detectors.items()
+    }
+    tops: dict[str, Top] = {}
     for first in range(0, data.length, batch_size):
-        some = range(first, min(first + batch_size, data.length))
-        z = features(np.stack([data.read(i).image for i in some]))[layer]
-        new = np.asarray(jnp.einsum("uc,bhwc->ubhw", rows, z))
-        if maps is None:
-            maps = np.zeros((*best.shape, *new.shape[2:]), np.float32)
-        largest = np.concatenate([best, new.max(axis=(2, 3))], axis=1)
-        order = np.argsort(-largest, axis=1, kind="stable")[:, :IMAGES]
-        pick = lambda old, new, at=order: np.take_along_axis(
-            np.concatenate([old, new], axis=1),
-            at.reshape(*at.shape, *[1] * (old.ndim - 2)),
-            axis=1,
-        )
-        best = pick(best, new.max(axis=(2, 3)))
-        images = pick(images, np.broadcast_to(np.array(some), new.shape[:2]))
-        maps = pick(maps, new)
-        progress(f"gallery of {layer}, {some[-1] + 1} of {data.length} images")
-    titles = [
-        f"unit {u}: {data.names[detectors.concept[number, u]]}, {score[u]:.2f}"
-        for u in units
-    ]
-    assert maps is not None  # there is an image
-    return Gallery(units, titles, images, maps, tally.thresholds[number][units])
+        some = np.arange(first, min(first + batch_size, data.length))
+        maps = features(np.stack([data.read(i).image for i in some.tolist()]))
+        for layer, units in best.items():
+            new = np.moveaxis(np.asarray(maps[layer][..., units]), -1, 0)
+            images = np.broadcast_to(some, new.shape[:2])
+            tops[layer] = _merged(tops.get(layer), Top(images, new))
+        progress(f"gallery, {some[-1] + 1} of {data.length} images")
+    galleries = {}
+    for layer, units in best.items():
+        found = detectors[layer]
+        titles = [
+            f"unit {u}: {data.names[found.concept[0, u]]}, {found.score[0, u]:.2f}"
+            for u in units
+        ]
+        limits = tallies[layer].thresholds[0, units]
+        galleries[layer] = Gallery(units, titles, *tops[layer], limits)
+    return galleries
+
+
+def _merged(old: Top | None, new: Top) -> Top:
+    """Returns the images of both where units are largest, the first ones of equals."""
+    if old is not None:
+        parts = zip(old, new, strict=True)
+        new = Top(*(np.concatenate(pair, axis=1) for pair in parts))
+    largest = new.maps.max(axis=(2, 3))
+    order = np.argsort(-largest, axis=1, kind="stable")[:, :IMAGES]
+    maps = np.take_along_axis(new.maps, order[..., None, None], axis=1)
+    return Top(np.take_along_axis(new.images, order, axis=1), maps)
 
 
 def draw(data: Concepts, gallery: Gallery, title: str) -> Figure:

@@ -84,9 +84,8 @@ def test_planted_units_are_interpretable_and_rotated_ones_less(record):
 def test_gallery_has_the_images_where_units_are_largest(record):
     data = record.data
     found = gallery.collect(
-        jax.jit(colours), data, "colours", np.eye(4),
-        record.tallies["colours"], record.detectors["colours"], 0, batch_size=4,
-    )  # fmt: skip
+        jax.jit(colours), data, record.tallies, record.detectors, batch_size=4
+    )["colours"]
     assert found.units.tolist() == [0, 1, 2, 3]
     maps = np.moveaxis(
         np.concatenate(
