@@ -1,6 +1,8 @@
 """Dissects a network: `python -m analysis dissect --network FILE --data FOLDER`."""
 
 import dataclasses
+import os
+import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -49,6 +51,8 @@ class Arguments:
     """Of its activations, which exceed the threshold of a unit."""
     passes: int = 3
     """Over the images to find thresholds, beside the one for extremes."""
+    exact: bool = False
+    """Go on until thresholds are exact; up to 8 passes more."""
     minimum: float = library.MINIMUM
     """Of intersection over union, which an interpretable unit exceeds."""
     batch_size: int = 8
@@ -77,18 +81,18 @@ def powers(text: str) -> tuple[float, ...]:
     """
     try:
         numbers = [float(part) for part in text.replace(":", ",").split(",")]
-        if ":" not in text:
-            return tuple(numbers)
-        first, last, step = numbers
-        count = round((last - first) / step)
-        if count < 0 or step <= 0:
+        if ":" in text:
+            first, last, step = numbers
+            count = int((last - first) / step + 1e-9)
+            numbers = [round(first + i * step, 10) for i in range(count + 1)]
+        if not numbers or not all(0 <= number <= 1 for number in numbers):
             raise ValueError
-    except (ValueError, ZeroDivisionError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise UserError(
             f"analysis: --alphas is {text!r}; write first:last:step, as 0:1:0.1, or "
-            "numbers with commas."
+            "numbers with commas, all of them between 0 and 1."
         ) from error
-    return tuple(round(first + i * step, 10) for i in range(count + 1))
+    return tuple(numbers)
 
 
 def main(args: Arguments) -> Path:
@@ -100,7 +104,13 @@ def main(args: Arguments) -> Path:
     Raises:
       UserError: something is missing or is no option.
     """
-    alphas = powers(args.alphas)
+    try:
+        return _main(args, powers(args.alphas))
+    except ValueError as error:  # of images or weights
+        raise UserError(f"analysis: {error}") from error
+
+
+def _main(args: Arguments, alphas: tuple[float, ...]) -> Path:
     data = _open(args)
     made_of = _made_of(args)
     if not output.is_complete(args.out, made_of):
@@ -119,15 +129,19 @@ def main(args: Arguments) -> Path:
 
 
 def _open(args: Arguments) -> Concepts:
-    try:
-        if args.data != _GENERATED:
-            return library.read(args.data, split=args.split)
-        folder = args.out.with_name(f"{args.out.name}_{_GENERATED}")
-        if not folder.exists():
-            library.draw(folder)
-        return library.read(folder, split=args.split)
-    except ValueError as error:
-        raise UserError(f"analysis: {error}") from error
+    folder = _folder(args)
+    if args.data == _GENERATED and not folder.exists():
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        library.draw(partial)
+        os.replace(partial, folder)
+    return library.read(folder, split=args.split)
+
+
+def _folder(args: Arguments) -> Path:
+    if args.data == _GENERATED:
+        return args.out.with_name(f"{args.out.name}_{_GENERATED}")
+    return Path(args.data)
 
 
 def _measure(
@@ -147,7 +161,8 @@ def _measure(
             model=f"untrained {args.model}" if untrained else args.model,
             key=stream(root_key(args.seed), "rotations"),
             rotations=args.rotations, alphas=alphas,
-            fraction=args.fraction, passes=args.passes, minimum=args.minimum,
+            fraction=args.fraction, passes=args.passes, exact=args.exact,
+            minimum=args.minimum,
             batch_size=args.batch_size, kept=kept, progress=bar.set_postfix_str,
         )  # fmt: skip
         result = experiments.result(dissected.TITLE, dissected, record)
@@ -191,17 +206,17 @@ def _measure(
 
 def _made_of(args: Arguments) -> dict[str, Any]:
     options = dataclasses.asdict(args)
-    out, network, data = (options.pop(name) for name in ("out", "network", "data"))
-    del out
-    file, folder = Path(network), Path(data)
+    network, data, _ = (options.pop(name) for name in ("network", "data", "out"))
+    file, folder = Path(network), _folder(args)
     if network != _UNTRAINED and not file.is_file():
         raise UserError(f"analysis: there is no file {network}; name one of weights.")
-    index = folder / "index.csv"
+    tables = sorted(folder.glob("*.csv"))
+    pictures = sorted((folder / "images").rglob("*.*"))
     return {
         "experiment": "dissect",
         "run": f"{args.model}, {network if network == 'random' else file.name}",
         "networks": "none" if network == _UNTRAINED else output.hash_of([file]),
-        "data": output.hash_of([index]) if index.exists() else data,
+        "data": f"{data}, {output.hash_of([*tables, *pictures])}",
         **options,
         "layers": list(args.layers),
         "symjax_lib": metadata.version("symjax_lib"),

@@ -68,7 +68,8 @@ def tables(record: Record) -> dict[str, Rows]:
                 row[f"interpretable {category}"] = int(interpretable[r, a, g])
                 row[f"unique {category}"] = int(unique[r, a, g])
             counts.append(row)
-        for u in np.argsort(-found.score[0]):
+        tally = record.tallies[layer]
+        for u in np.argsort(-found.score[0], kind="stable"):
             concept = int(found.concept[0, u])
             units.append(
                 {
@@ -77,7 +78,8 @@ def tables(record: Record) -> dict[str, Rows]:
                     "concept": names[concept],
                     "category": categories[record.data.category[concept]],
                     "iou": found.score[0, u],
-                    "threshold": record.tallies[layer].thresholds[0, u],
+                    "threshold": tally.thresholds[0, u],
+                    "above": tally.above[0, u] / tally.activations,
                 }
             )
     return {"dissection": counts, "dissection_units": units}
@@ -101,13 +103,7 @@ def summary(record: Record) -> list[Rows]:
             for name, values in (
                 ("interpretable", interpretable), ("unique detectors", unique),
             ):  # fmt: skip
-                over_rotations = statistics.summarise(values[:, a].astype(float))
-                spread = (
-                    f" ± {over_rotations.sd:.1f}"
-                    if alpha and over_rotations.n > 1
-                    else ""
-                )
-                row[name] = f"{over_rotations.mean:.4g}{spread}"
+                row[name] = _text(values[:, a], rotated=alpha > 0)
             rows.append(row)
     return [rows, _breakdown(record)]
 
@@ -164,14 +160,19 @@ def caption(record: Record) -> str:
       record: from `compute`.
     """
     above = [tally.above / tally.activations for tally in record.tallies.values()]
-    usual = 100 * np.median(np.concatenate([part.ravel() for part in above]))
+    spread = "; mean ± standard deviation over rotations" * (record.rotations > 1)
+    parts = 100 * np.concatenate([part.ravel() for part in above])
+    low, usual, high = np.quantile(parts, [0.05, 0.5, 0.95])
     return (
         f"Units of {record.model} on {record.data.length} images with "
         f"{len(record.data.names)} concepts. A unit is where it exceeds a threshold of "
-        f"its own, which {usual:.3g} % of the activations of the median unit do; it is "
-        "interpretable if its intersection over union with a concept exceeds "
+        f"its own, as {usual:.3g} % of its activations do for the median unit and "
+        f"{low:.3g} to {high:.3g} % for nine of ten; it is interpretable if its "
+        "intersection over union with a concept exceeds "
         f"{record.minimum:g}; unique detectors are the different concepts of these. "
         f"Units are rotated by powers of {record.rotations} random rotations, uniform "
-        "on SO(n), along the shortest path from the identity; mean ± standard "
-        "deviation over rotations."
+        "on SO(n), along the shortest path from the identity"
+        f"{spread}. The union is taken over all images with a label of the concept's "
+        "category; the original code takes those that the unit touches, and has higher "
+        "scores."
     )

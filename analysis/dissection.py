@@ -26,6 +26,7 @@ def compute(
     alphas: Sequence[float] = tuple(np.linspace(0, 1, 11)),
     fraction: float = 0.005,
     passes: int = 3,
+    exact: bool = False,
     minimum: float = dissection.MINIMUM,
     batch_size: int = 8,
     kept: Path | None = None,
@@ -43,6 +44,7 @@ def compute(
       alphas: their powers; 0 is always there.
       fraction: see `dissection.dissect`.
       passes: likewise.
+      exact: likewise.
       minimum: see `dissection.detectors`.
       batch_size: see `dissection.dissect`.
       kept: file of what is known after each pass, from which a run goes on.
@@ -62,7 +64,7 @@ def compute(
             for i, name in enumerate(layers)
         }
         tallies = dissection.dissect(
-            features, data, bases, fraction=fraction, passes=passes,
+            features, data, bases, fraction=fraction, passes=passes, exact=exact,
             batch_size=batch_size, state=kept_state.read(kept),
             keep=lambda state: kept_state.write(kept, state), progress=progress,
         )  # fmt: skip

@@ -183,10 +183,16 @@ def caption(record: Record) -> str:
       record: from `compute`.
     """
     slopes = ", ".join(f"{slope:g}" for slope in record.slopes)
+    chances = [100 * found.chance for found in record.found]
+    lost = sum(row["diverged"] for found in record.found for row in found.rows)
+    protocol, pairs = record.found[0].protocol, record.found[0].pairs
     return (
         f"Networks whose LeakyReLU has the negative slope {slopes}: test accuracy, "
-        "mean ± standard deviation over networks, and the penalties of stitches, mean "
-        "± standard deviation over pairs of networks of one slope; in the table of the "
-        "average over layers. With slope 1 a network is linear between its norms, and "
-        f"G_ReLU is no longer its whole group. {penalties.caption(record.found[-1])}"
+        "mean ± standard deviation over networks, and the penalties of stitches; in "
+        "the table of the average over layers. With slope 1 a network is linear "
+        "between its norms, and G_ReLU is no longer its whole group. Networks that "
+        f"guess would have {min(chances):.0f} to {max(chances):.0f} %. Stitches were "
+        f"fitted on {record.found[0].images} training images in {protocol.epochs} "
+        f"epochs. {lost} fits diverged; means with them are –. For every slope: "
+        f"{statistics.describe_pairs(pairs)}"
     )

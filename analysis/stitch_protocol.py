@@ -77,6 +77,6 @@ def named(
       UserError: there is no class of a name, or no epoch.
     """
     if epochs is None:
-        epochs = round(_SEEN / len(data.train.labels))
+        epochs = max(1, round(_SEEN / len(data.train.labels)))
     stitch_classes.check(classes, epochs)
     return Protocol(classes, epochs, name, path=name == "paper")

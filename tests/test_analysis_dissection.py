@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import re
+import shutil
 from typing import Any
 
 import jax
@@ -106,7 +107,7 @@ def test_gallery_has_the_images_where_units_are_largest(record):
 def test_command(folder, small, tmp_path, capsys):
     arguments = dissect_command.Arguments(
         "random", str(folder), tmp_path / "out", model="small",
-        rotations=1, alphas="0:1:1", passes=1, batch_size=6,
+        rotations=1, alphas="0:1:1", passes=1, batch_size=6, fraction=0.05,
     )  # fmt: skip
     page = dissect_command.main(arguments)
     text = page.read_text()
@@ -121,6 +122,44 @@ def test_command(folder, small, tmp_path, capsys):
     before = page.stat().st_mtime_ns
     assert dissect_command.main(arguments).stat().st_mtime_ns == before
     assert len(list((tmp_path / "out").glob("kept_*/state.npz"))) == 1
+    # Other labels are other data.
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "label.csv").write_text(
+        (other / "label.csv").read_text().replace("red", "r")
+    )
+    changed = dataclasses.replace(arguments, data=str(other))
+    made_of = [dissect_command._made_of(each)["data"] for each in (arguments, changed)]
+    assert made_of[0].split(", ")[1] != made_of[1].split(", ")[1]
+
+
+def test_images_are_drawn_once_and_whole(small, tmp_path, monkeypatch):
+    arguments = dissect_command.Arguments(
+        "random", "drawn", tmp_path / "out", model="small", rotations=1, alphas="1",
+        passes=1,
+    )  # fmt: skip
+    draw = library.draw
+
+    def stopped(folder):
+        draw(folder, images=3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, "draw", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        dissect_command.main(arguments)
+    monkeypatch.setattr(library, "draw", lambda folder: draw(folder, images=8))
+    assert "untrained small, 8 images" in dissect_command.main(arguments).read_text()
+    monkeypatch.setattr(library, "draw", stopped)
+    assert dissect_command.main(arguments).exists()
+
+
+def test_damaged_images_are_said_to_be(folder, small, tmp_path):
+    data = shutil.copytree(folder, tmp_path / "data")
+    (data / "images" / "0000.png").write_text("no picture")
+    arguments = dissect_command.Arguments(
+        "random", str(data), tmp_path / "out", model="small"
+    )
+    with pytest.raises(UserError, match=r"0000.png was not read"):
+        dissect_command.main(arguments)
 
 
 def test_a_state_is_read_as_it_was_written(folder, tmp_path):
@@ -148,6 +187,9 @@ def test_errors(folder, small, tmp_path):
         ({"rotations": 0}, "--rotations is 0, it must be at least 1"),
         ({"alphas": "0:1"}, "--alphas is '0:1'; write first:last:step"),
         ({"alphas": "a,b"}, "--alphas is 'a,b'; write"),
+        ({"alphas": "0:2:1"}, "numbers with commas, all of them between 0 and 1"),
+        ({"alphas": "nan,1"}, "--alphas is 'nan,1'; write"),
+        ({"alphas": "0:inf:1"}, "--alphas is '0:inf:1'; write"),
         ({"fraction": 2.0}, "fraction must be between 0 and 1, got 2.0"),
         ({"split": "test"}, "has no image of 'test'"),
     ]

@@ -1,5 +1,7 @@
 """Dissection against brute force, laws of units, and planted detectors."""
 
+import csv
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import numpy_dissection
 import pytest
 
 from symjax_lib import dissection, groups
-from symjax_lib.dissection import thresholds
+from symjax_lib.dissection import overlap, thresholds
 
 FRACTION = 0.05
 CHANNELS = 6
@@ -15,7 +17,18 @@ CHANNELS = 6
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return dissection.draw(tmp_path_factory.mktemp("drawn") / "data", images=11)
+    """Drawn images, of which some have no labels of a category, and one has none."""
+    folder = tmp_path_factory.mktemp("drawn") / "data"
+    dissection.draw(folder, images=11)
+    rows = list(csv.DictReader((folder / "index.csv").read_text().splitlines()))
+    for i, category in ((0, "color"), (1, "object"), (2, "texture"), (5, "texture")):
+        rows[i][category] = ""
+    rows[7] |= dict.fromkeys(("color", "object", "texture"), "")
+    with (folder / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return dissection.read(folder)
 
 
 @jax.jit
@@ -81,6 +94,8 @@ def test_counts_are_those_of_brute_force(data, bases, maps, tallies, layer):
         assert detectors.interpretable[r].sum() == good.sum()
         assert detectors.unique[r].sum() == len({*scores.argmax(axis=1)[good]})
     assert (tally.above <= int(FRACTION * tally.activations)).all()
+    # Images without labels of a category do not count for it.
+    assert (tally.area[..., 0] != tally.area[..., 2]).any()
 
 
 def test_batches_do_not_matter(data, bases, tallies):
@@ -115,6 +130,19 @@ def test_units_permuted_and_scaled_are_the_same_units(data, tallies):
         moved = dissection.iou(found, data)[0]
         rotated = dissection.iou(plain, data)[2]
         assert abs(moved - rotated).max() > 0.01  # a rotation is another matter
+
+
+def test_a_plateau_at_the_threshold_is_not_above_it():
+    """Interpolation rounds what is constant, and most of a drawn image is."""
+    thresholds = jnp.linspace(0.1, 3, 64)
+    units = jnp.broadcast_to(thresholds[:, None, None], (64, 13, 13))
+    units = units.at[:, 0, 0].multiply(2)
+    everywhere = jnp.ones((1, 32, 32), bool)
+    both, area = overlap.overlaps(units, thresholds, everywhere)
+    for u in range(64):
+        large = numpy_dissection.enlarge(np.asarray(units[u], float), (32, 32))
+        expected = (large > float(thresholds[u]) * (1 + 1e-6)).sum()
+        assert both[u, 0] == area[u] == expected
 
 
 def colours(images):
@@ -188,7 +216,9 @@ def test_order_of_floating_point_numbers():
 def test_a_unit_that_is_always_off_is_nowhere(data):
     off = lambda images: {"off": jnp.zeros((len(images), 4, 4, 2))}
     basis = jnp.eye(2)[None]
-    tally = dissection.dissect(jax.jit(off), data, {"off": basis}, exact=True)["off"]
+    tally = dissection.dissect(
+        jax.jit(off), data, {"off": basis}, fraction=0.1, exact=True
+    )["off"]
     assert tally.thresholds.max() <= 0
     assert tally.both.sum() == tally.area.sum() == tally.above.sum() == 0
     assert dissection.detectors(tally, data).interpretable.sum() == 0
@@ -203,6 +233,15 @@ def test_errors(data, bases):
         run(data, bases, fraction=1.0)
     with pytest.raises(ValueError, match="there are 11 images and 0 layers"):
         dissection.dissect(features, data, {})
+    with pytest.raises(ValueError, match="batch_size is 0 and passes 3; both must be"):
+        run(data, bases, batch_size=0)
+    with pytest.raises(ValueError, match="have 1859 activations in all, and none can"):
+        run(data, bases, fraction=5e-4)
+    other = data.read(0)._replace(image=np.zeros((48, 48, 3), np.uint8))
+    mixed = data._replace(read=lambda i: other if i == 2 else data.read(i))
+    for size in (1, 4):
+        with pytest.raises(ValueError, match=r"image 2 and its masks have the sizes"):
+            run(mixed, bases, batch_size=size)
     broken = lambda images: {"small": features(images)["small"] * jnp.nan}
     with pytest.raises(ValueError, match="small has values that are not finite"):
         dissection.dissect(jax.jit(broken), data, {"small": bases})

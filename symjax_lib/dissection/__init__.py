@@ -12,12 +12,9 @@ from symjax_lib.dissection.detectors import (
     iou as iou,
 )
 from symjax_lib.dissection.drawing import draw as draw
+from symjax_lib.dissection.passes import Tally as Tally
 from symjax_lib.dissection.rotations import (
     random_rotation as random_rotation,
     rotation_power as rotation_power,
 )
-from symjax_lib.dissection.units import (
-    State as State,
-    Tally as Tally,
-    dissect as dissect,
-)
+from symjax_lib.dissection.units import State as State, dissect as dissect

@@ -118,7 +118,8 @@ def _labels(
     for category in index.categories:
         for value in filter(None, (row[category] or "").split(";")):
             if value.isdigit():
-                yield int(value), np.ones(size, bool)
+                if int(value):  # 0 is no label
+                    yield int(value), np.ones(size, bool)
                 continue
             colours = _picture(index.images / value, size).astype(int)
             numbers = colours[..., 0] + 256 * colours[..., 1]

@@ -38,6 +38,28 @@ class Concepts(NamedTuple):
     read: Callable[[int], Labelled]
 
 
+def check_sizes(
+    first: Labelled, items: Sequence[Labelled], numbers: Sequence[int]
+) -> None:
+    """Refuses images of another size than the first one.
+
+    Args:
+      first: of the data set.
+      items: others.
+      numbers: of these.
+
+    Raises:
+      ValueError: an image or its masks have another size.
+    """
+    size = lambda item: (item.image.shape[:2], item.masks.shape[1:])
+    for item, number in zip(items, numbers, strict=True):
+        if size(item) != size(first):
+            raise ValueError(
+                f"dissect: image {number} and its masks have the sizes {size(item)}, "
+                f"image 0 and its masks {size(first)}; bring all to one size."
+            )
+
+
 def stack(items: Sequence[Labelled], pad: int) -> tuple[np.ndarray, ...]:
     """Returns images, concepts and masks of a batch; concepts are filled up with -1.
 

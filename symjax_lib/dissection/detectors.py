@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from symjax_lib.dissection.concepts import Concepts
-from symjax_lib.dissection.units import Tally
+from symjax_lib.dissection.passes import Tally
 
 MINIMUM = 0.04
 

@@ -3,7 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+HIGHEST = jax.lax.Precision.HIGHEST
+"""Of sums of units, so that a unit of the identity is the unit, on accelerators too."""
 _CHUNK = 256  # units whose maps are enlarged at once
+_ROUNDING = 8 * float(jnp.finfo(jnp.float32).eps)
 
 
 @jax.jit
@@ -13,7 +16,8 @@ def overlaps(
     """Counts where units of one image are above their thresholds, by concept.
 
     Maps are brought to the size of the masks by bilinear interpolation. Units that stay
-    below everywhere, which are most, are left out: no value between is larger.
+    below everywhere, which are most, are left out: no value between is larger. A place
+    that exceeds its threshold by rounding alone does not count.
 
     Args:
       units: `[U, h, w]`.
@@ -37,9 +41,11 @@ def overlaps(
         both, area = sums
         at = jax.lax.dynamic_slice_in_dim(order, i * chunk, chunk)
         some = units.at[at].get(mode="fill", fill_value=0)
-        large = jnp.einsum("Hh,Ww,uhw->uHW", rows, columns, some)
+        large = jnp.einsum("Hh,Ww,uhw->uHW", rows, columns, some, precision=HIGHEST)
         never = jnp.inf  # of what fills up the last chunk
         limit = thresholds.at[at].get(mode="fill", fill_value=never)
+        # Where a map is constant, interpolation rounds: it may exceed it by a bit.
+        limit += _ROUNDING * jnp.abs(limit)
         above = large > limit[:, None, None]
         above = above.reshape(chunk, -1).astype(jnp.float32)
         # Sums of zeros and ones below 2^24 are exact.

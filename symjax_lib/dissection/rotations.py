@@ -40,7 +40,8 @@ def random_rotation(key: jax.Array, n: int) -> jax.Array:
     """
     q = groups.sample(key, "orthogonal", n).matrix
     # A step towards the nearest orthogonal matrix takes away what QR has rounded.
-    q = 1.5 * q - 0.5 * q @ jnp.matmul(q.T, q, precision="highest")
+    with jax.default_matmul_precision("highest"):
+        q = 1.5 * q - 0.5 * q @ (q.T @ q)
     # Changing the sign of a row takes one half of O(n) to the other.
     return q.at[0].multiply(jnp.where(jnp.linalg.det(q) < 0, -1, 1))
 
