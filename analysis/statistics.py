@@ -99,6 +99,11 @@ def describe_pairs(pairs: np.ndarray) -> str:
     networks, counts = np.unique(pairs, return_counts=True)
     if len(pairs) == 1:
         return "One pair of networks, so there is no standard deviation."
+    if (counts == 1).all():
+        return (
+            f"Mean ± standard deviation over {len(pairs)} pairs of {len(networks)} "
+            "networks, no two of which share one."
+        )
     least, most = counts.min(), counts.max()
     shared = f"{most}" if least == most else f"{least} to {most}"
     return (

@@ -329,6 +329,8 @@ def test_statistics():
     assert len(statistics.unordered_pairs(5, 99)) == 10
     some = statistics.unordered_pairs(9, 18)
     assert np.unique(some, return_counts=True)[1].tolist() == [4] * 9
+    text = statistics.describe_pairs(np.array([[0, 1], [2, 3]]))
+    assert text.endswith("2 pairs of 4 networks, no two of which share one.")
     assert "One pair" in statistics.describe_pairs(np.array([[0, 1]]))
 
 
