@@ -27,7 +27,7 @@ from analysis import (
 )
 from analysis.arguments import Arguments, parse
 from analysis.tables import to_text
-from train import devices, manifest
+from train import manifest
 from train.configs import UserError
 
 
@@ -146,7 +146,6 @@ def _made_of(args: Arguments) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    devices.keep_freed_memory()
     try:
         if sys.argv[1:2] == ["dissect"]:
             print(dissect_command.main(dissect_command.parse(sys.argv[2:])))

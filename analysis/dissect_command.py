@@ -19,6 +19,7 @@ from analysis.subject import root_key, stream
 from analysis.tables import to_text
 from symjax_lib import dissection as library
 from symjax_lib.dissection import Concepts
+from train import devices
 from train.configs import UserError
 
 _UNTRAINED, _GENERATED = "random", "drawn"
@@ -111,6 +112,7 @@ def main(args: Arguments) -> Path:
 
 
 def _main(args: Arguments, alphas: tuple[float, ...]) -> Path:
+    devices.keep_freed_memory()
     data = _open(args)
     made_of = _made_of(args)
     if not output.is_complete(args.out, made_of):

@@ -22,7 +22,7 @@ from analysis.stitch_protocol import Data, Protocol
 from analysis.subject import Images, Layer
 from symjax_lib import stitching, tracing
 from symjax_lib.stitching import Fitted, Network, Search, Stitch
-from train import batch_norm, winograd
+from train import batch_norm, devices, winograd
 
 # Of closed forms, whose features must fit in memory.
 _MOST_FOR_CLOSED_FORMS = 1000
@@ -67,6 +67,7 @@ def run(
       nan for other classes; `diverged` 1 if the loss was not finite, and then no
       accuracy.
     """
+    devices.keep_freed_memory()  # else a third of the time goes into new pages
     file = kept and kept / stitch_file.NAME
     done = stitch_file.read(file)
     networks = [_quick(network) for network in networks]
