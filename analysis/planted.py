@@ -16,6 +16,7 @@ from analysis.stitch_protocol import Protocol
 from analysis.subject import Layer
 from analysis.tables import Rows
 from symjax_lib import symmetry
+from symjax_lib.stitching import Network
 
 TITLE = "Planted stitches"
 CASES = 20
@@ -72,14 +73,7 @@ def compute(
     data = stitch_protocol.split(subject, images)
     how = stitch_protocol.named(data, classes, epochs, protocol)
     network = subject.networks[0]
-    spec = symmetry.trace(network.predict, network.variables, subject.test.images[:1])
-    keys = jax.random.split(subject.stream("planted"), CASES)
-    moved = [
-        network._replace(
-            variables=symmetry.act(spec, symmetry.sample(key, spec), network.variables)
-        )
-        for key in keys
-    ]
+    moved = plant(network, subject.stream("planted"), subject.test.images[:2])
     cells = [
         Cell(0, 1 + case, layer) for layer in subject.layers for case in range(CASES)
     ]
@@ -100,6 +94,23 @@ def compute(
         },
         rows=rows,
     )
+
+
+def plant(network: Network, key: jax.Array, images: jax.Array) -> list[Network]:
+    """Returns the network in other weights, moved by random elements of its group.
+
+    Of its group in training mode, as statistics are refreshed: with those of a trained
+    BatchNorm a channel has a scaling more, which statistics of a batch undo.
+
+    Args:
+      network: to move.
+      key: consumed.
+      images: two or more; their shape counts.
+    """
+    spec = symmetry.trace(network.update, network.variables, images)
+    elements = [symmetry.sample(k, spec) for k in jax.random.split(key, CASES)]
+    move = lambda g: symmetry.act(spec, g, network.variables)
+    return [network._replace(variables=move(g)) for g in elements]
 
 
 def tolerance(record: Record) -> float:

@@ -17,7 +17,7 @@ from analysis import (
     stitch_protocol,
 )
 from analysis.subject import Images, Layer
-from symjax_lib import stitching, tracing
+from symjax_lib import models, stitching, tracing
 from train.configs import UserError
 
 pytestmark = pytest.mark.usefixtures("quick_to_compile")
@@ -279,3 +279,21 @@ def test_settings_that_were_chosen_and_sparsity(subject):
     values = found.penalty["L1 0.1"]
     drawn = np.asarray(axes.lines[1].get_ydata(), float)
     np.testing.assert_allclose(drawn, 100 * values.mean(axis=0))
+
+
+def test_planted_networks_are_the_same_with_new_statistics(monkeypatch):
+    """Scalings that evaluation mode alone has would be lost when they are refreshed."""
+    monkeypatch.setattr(planted, "CASES", 3)
+    model = models.MyrtleCNN(width=4)
+    images = jax.random.normal(jax.random.key(0), (50, 8, 8, 1))
+    network = stitching.from_linen(model, model.init(jax.random.key(1), images))
+    logits, _ = network.update(network.variables, images)
+    plain = network.predict(network.variables, images)
+    taps = jax.jit(tracing.taps(network.predict))
+    features = taps(network.variables, images)[1]["conv2"]
+    for moved in planted.plant(network, jax.random.key(2), images[:2]):
+        found = moved.update(moved.variables, images)[0]
+        np.testing.assert_allclose(found, logits, atol=1e-4)
+        found = moved.predict(moved.variables, images)
+        np.testing.assert_allclose(found, plain, atol=1e-4)
+        assert abs(taps(moved.variables, images)[1]["conv2"] - features).max() > 0.1
