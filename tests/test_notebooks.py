@@ -8,7 +8,7 @@ from nbclient import NotebookClient
 from paths import ROOT, shared
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONG = "02_symmetries_of_your_model", "04_stitching"
+LONG = "01_groups_and_actions", "02_symmetries_of_your_model", "04_stitching"
 
 
 @pytest.mark.parametrize(

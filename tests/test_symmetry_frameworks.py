@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from scaling_nullity import draw_variables, nullity
+from thinned import some
 
 from symjax_lib import symmetry
 
@@ -132,7 +133,9 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("loop", [True, False], ids=["scanned", "unrolled"])
+@pytest.mark.parametrize(
+    "loop", some([True, False], every=2), ids=["scanned", "unrolled"]
+)
 @pytest.mark.parametrize("name", CELLS)
 def test_linen_recurrent(name, loop):
     """Orders and signs of the state, as tanh is odd; no scaling."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import apply, shapes, started
+from thinned import some
 
 from symjax_lib import models, symmetry
 
@@ -60,7 +61,7 @@ def trace(model):
     return symmetry.trace(apply(model), shapes(model, IMAGE), images)
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", some(COUNTS, every=2))
 def test_counts(name):
     model, dimension, spaces = COUNTS[name]
     spec = trace(model)
