@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +21,7 @@ from analysis.stitch_protocol import Data, Protocol
 from analysis.subject import Images, Layer
 from symjax_lib import stitching, tracing
 from symjax_lib.stitching import Fitted, Network, Search, Stitch
-from train import batch_norm, devices, winograd
+from train import devices, quick
 
 # Of closed forms, whose features must fit in memory.
 _MOST_FOR_CLOSED_FORMS = 1000
@@ -88,21 +87,9 @@ def run(
 def _quick(network: Network) -> Network:
     """Returns the same network, computed as it is in training."""
     return network._replace(
-        predict=_with_quick_layers(network.predict),
-        update=_with_quick_layers(network.update),
+        predict=quick.quick(network.predict),
+        update=quick.quick(network.update),
     )
-
-
-@functools.cache
-def _with_quick_layers(function: Callable) -> Callable:
-    def run(variables: Any, images: jax.Array) -> Any:
-        with (
-            nn.intercept_methods(winograd.intercept),
-            nn.intercept_methods(batch_norm.intercept),
-        ):
-            return function(variables, images)
-
-    return run
 
 
 def _measure(

@@ -19,7 +19,7 @@ from benchmarks import machine
 from symjax_lib import models, stitching
 from symjax_lib.stitching import batches, halves, step
 from symjax_lib.stitching.fitting import PAPER
-from train import devices
+from train import devices, quick
 
 STEPS = 10
 CLASSES = {
@@ -65,6 +65,10 @@ def _steps(args: argparse.Namespace):
     front, back = (
         stitching.from_linen(model, model.init(jax.random.key(seed), images[:1]))
         for seed in range(2)
+    )
+    front, back = (
+        n._replace(predict=quick.quick(n.predict), update=quick.quick(n.update))
+        for n in (front, back)
     )
     layer = model.tap_names[args.layer]
     cut = halves.cut_of(layer)
