@@ -29,8 +29,9 @@ def small(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    library.draw(tmp_path_factory.mktemp("drawn") / "data", images=6, size=32)
-    return tmp_path_factory.getbasetemp() / "drawn0" / "data"
+    path = tmp_path_factory.mktemp("drawn") / "data"
+    library.draw(path, images=6, size=32)
+    return path
 
 
 def colours(images):
