@@ -48,8 +48,8 @@ class Arguments:
     ]
     """`report` is the first five on one page; with `--networks` it is `similarity`,
     `specificity` and `sensitivity`, which compare by all measures. Figures and tables
-    are the paper's: `similarity` or `penalties` of one architecture on all test
-    images."""
+    are the paper's: `similarity` or `penalties` of one architecture on all test images.
+    For `dissect`, which takes one network, see `python -m analysis dissect --help`."""
     run: Path | None = None
     """Folder of a run of `python -m train`; for `figure8` of a sweep."""
     out: Path | None = None

@@ -216,7 +216,7 @@ def _made_of(args: Arguments) -> dict[str, Any]:
     pictures = sorted((folder / "images").rglob("*.*"))
     return {
         "experiment": "dissect",
-        "run": f"{args.model}, {network if network == 'random' else file.name}",
+        "run": f"{args.model}, {network if network == _UNTRAINED else file.name}",
         "networks": "none" if network == _UNTRAINED else output.hash_of([file]),
         "data": f"{data}, {output.hash_of([*tables, *pictures])}",
         **options,

@@ -42,7 +42,8 @@ def by_alpha(record: Record, values: np.ndarray) -> np.ndarray:
       record: from `compute`.
       values: in the order of the bases.
     """
-    rotated = values[1:].reshape(record.rotations, -1, *values.shape[1:])
+    powers = len(record.alphas) - 1
+    rotated = values[1:].reshape(record.rotations, powers, *values.shape[1:])
     plain = np.broadcast_to(values[0], (record.rotations, 1, *values.shape[1:]))
     return np.concatenate([plain, rotated], axis=1)
 
@@ -71,12 +72,14 @@ def tables(record: Record) -> dict[str, Rows]:
         tally = record.tallies[layer]
         for u in np.argsort(-found.score[0], kind="stable"):
             concept = int(found.concept[0, u])
+            group = record.data.category[concept]
+            somewhere = found.score[0, u] > 0  # else it overlaps no concept
             units.append(
                 {
                     "layer": layer,
                     "unit": int(u),
-                    "concept": names[concept],
-                    "category": categories[record.data.category[concept]],
+                    "concept": names[concept] if somewhere else "none",
+                    "category": categories[group] if somewhere else "none",
                     "iou": found.score[0, u],
                     "threshold": tally.thresholds[0, u],
                     "above": tally.above[0, u] / tally.activations,

@@ -185,6 +185,7 @@ def caption(record: Record) -> str:
     slopes = ", ".join(f"{slope:g}" for slope in record.slopes)
     chances = [100 * found.chance for found in record.found]
     lost = sum(row["diverged"] for found in record.found for row in found.rows)
+    marked = f" {lost} fits diverged; means with them are –." if lost else ""
     protocol, pairs = record.found[0].protocol, record.found[0].pairs
     return (
         f"Networks whose LeakyReLU has the negative slope {slopes}: test accuracy, "
@@ -193,6 +194,6 @@ def caption(record: Record) -> str:
         "between its norms, and G_ReLU is no longer its whole group. Networks that "
         f"guess would have {min(chances):.0f} to {max(chances):.0f} %. Stitches were "
         f"fitted on {record.found[0].images} training images in {protocol.epochs} "
-        f"epochs. {lost} fits diverged; means with them are –. For every slope: "
+        f"epochs.{marked} For every slope: "
         f"{statistics.describe_pairs(pairs)}"
     )

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import open_nsfw
 import pytest
-from paths import shared
 
 from analysis import dissect_command, dissected, dissection, gallery, kept_state, vision
 from symjax_lib import dissection as library, models
@@ -81,6 +81,16 @@ def test_planted_units_are_interpretable_and_rotated_ones_less(record):
         "dissection_interpretable", "dissection_unique",
     ]  # fmt: skip
     assert "powers of 2 random rotations" in dissected.caption(record)
+
+
+def test_units_without_rotation_alone(folder):
+    alone = dissection.compute(
+        jax.jit(colours), library.read(folder), ("colours",), model="planted",
+        key=jax.random.key(0), rotations=2, alphas=(0,), fraction=0.4,
+    )  # fmt: skip
+    assert alone.alphas == (0,)
+    rows = dissected.summary(alone)[0]
+    assert [(row["alpha"], row["interpretable"]) for row in rows] == [("0", "4")]
 
 
 def test_gallery_has_the_images_where_units_are_largest(record):
@@ -201,19 +211,15 @@ def test_errors(folder, small, tmp_path):
 
 def test_features_are_those_of_the_reference():
     """Colours in the order and on the scale on which the network was trained."""
-    path = "data/weights/thin_resnet50_open_nsfw"
-    reference = models.convert.read(shared(f"{path}_reference.npz"))
     architecture = vision.MODELS["thin_resnet50"]
-    state = architecture.renamed(models.convert.read(shared(f"{path}_f16.npz")))
+    state = architecture.renamed(open_nsfw.weights())
     variables = models.convert.from_torch(
         architecture.model, state, image_shape=(224, 224, 3)
     )
     run = vision.features_of(architecture, variables)
-    draw = np.random.RandomState(0)  # noqa: NPY002, that of the reference
-    # Blue, green, red, less their means.
-    given = draw.uniform(-120, 120, (2, 224, 224, 3)).astype(np.float32)
-    images = given[..., ::-1] + np.array(architecture.mean)[::-1]
+    # Red, green, blue from 0 to 255.
+    images = open_nsfw.images()[..., ::-1] + np.array(architecture.mean)[::-1]
     maps = run(jnp.asarray(images, jnp.float32))
-    expected = reference["stage0_out_channel_mean"]
+    expected = open_nsfw.reference()["stage0_out_channel_mean"]
     got = np.asarray(maps["layer1.2"], np.float64).mean(axis=(0, 1, 2))
     np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())

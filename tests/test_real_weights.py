@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import open_nsfw
 import pytest
 from closeness import assert_close
 from networks import apply, in_float64
@@ -129,17 +130,14 @@ def test_resnet20_stays_the_function_on_real_images(some, name):
 
 def test_thin_resnet50_is_another_runtime():
     """The reference ran on the same rounded weights, so only float32 is between."""
-    state = convert.read(shared("data/weights/thin_resnet50_open_nsfw_f16.npz"))
-    path = shared("data/weights/thin_resnet50_open_nsfw_reference.npz")
-    reference = convert.read(path)
+    state, reference = open_nsfw.weights(), open_nsfw.reference()
     model = models.ResNet50(
         width=32, num_classes=2, stride_on="1x1", norm=False, pool_padding=(0, 1)
     )
     shape = (224, 224, 3)
     state = renaming.caffe_resnet(state)
     variables = convert.from_torch(model, state, image_shape=shape)
-    draw = np.random.RandomState(0)  # noqa: NPY002, that of the reference
-    images = jnp.asarray(draw.uniform(-120, 120, (2, *shape)), jnp.float32)
+    images = jnp.asarray(open_nsfw.images())
     logits, named = jax.jit(tracing.taps(apply(model)))(variables, images)
     assert_close(jax.nn.softmax(logits), reference["probabilities"])
     for tap, name in {
@@ -162,16 +160,14 @@ def test_thin_resnet50_is_another_runtime():
     ids=lambda change: next(iter(change)),
 )
 def test_thin_resnet50_tells_its_options_apart(change):
-    path = "data/weights/thin_resnet50_open_nsfw"
-    state = renaming.caffe_resnet(convert.read(shared(f"{path}_f16.npz")))
-    reference = convert.read(shared(f"{path}_reference.npz"))
+    state = renaming.caffe_resnet(open_nsfw.weights())
+    reference = open_nsfw.reference()
     model = models.ResNet50(
         width=32, num_classes=2, stride_on="1x1", norm=False, pool_padding=(0, 1)
     ).clone(**change)
     shape = (224, 224, 3)
     variables = convert.from_torch(model, state, image_shape=shape)
-    draw = np.random.RandomState(0)  # noqa: NPY002, that of the reference
-    images = jnp.asarray(draw.uniform(-120, 120, (2, *shape)), jnp.float32)
+    images = jnp.asarray(open_nsfw.images())
     _, named = jax.jit(tracing.taps(apply(model)))(variables, images)
     expected = reference["stage3_out_channel_mean"]
     error = np.abs(named["layer4.2"].mean((0, 1, 2)) - expected).max()
