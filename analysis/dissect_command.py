@@ -38,8 +38,8 @@ class Arguments:
     out: Path
     """Folder to write."""
     model: str = "resnet50"
-    """What it is weights of: resnet50, resnet50_no_residual_relu, convnext_tiny or
-    thin_resnet50."""
+    """What it is weights of: resnet50, resnet50_no_residual_relu, convnext_tiny,
+    efficientnet_lite0 or thin_resnet50."""
     layers: tuple[str, ...] = ()
     """Names of taps; by default the outputs of all stages."""
     rotations: int = 3

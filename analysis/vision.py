@@ -45,7 +45,14 @@ MODELS = {
         models.ResNet50(residual_activation=False), _STAGES
     ),
     "convnext_tiny": Architecture(
-        models.ConvNeXt(), ("stages.0.2", "stages.1.2", "stages.2.8", "stages.3.2")
+        models.ConvNeXt(),
+        ("stages.0.2", "stages.1.2", "stages.2.8", "stages.3.2"),
+        lambda state: renaming.torchvision_convnext(renaming.timm_convnext(state)),
+    ),
+    "efficientnet_lite0": Architecture(
+        models.EfficientNetLite(),
+        ("blocks.2", "blocks.4", "blocks.10", "blocks.15"),
+        renaming.efficientnet_lite,
     ),
     "thin_resnet50": Architecture(
         models.ResNet50(

@@ -52,7 +52,7 @@ def conv(state, name, x, outputs, side, *, bias=False, **options):
     return correlate(x, kernel, added, **options)
 
 
-def batch_norm(state, name, x):
+def batch_norm(state, name, x, *, epsilon=1e-5):
     column = lambda values: values[:, None, None]
     size = x.shape[1]
     gain, bias = (
@@ -61,7 +61,7 @@ def batch_norm(state, name, x):
     )
     mean = state.normal(f"{name}.running_mean", size)
     var = state.positive(f"{name}.running_var", size)
-    return (x - column(mean)) / np.sqrt(column(var) + 1e-5) * column(gain) + column(
+    return (x - column(mean)) / np.sqrt(column(var) + epsilon) * column(gain) + column(
         bias
     )
 

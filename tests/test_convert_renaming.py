@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch_outputs
 from networks import apply, batch, run, shapes
 from numpy_layers import State, relu
 from numpy_resnets import bottleneck_network, cifar_network
 
+from analysis import vision
 from symjax_lib import models
 from symjax_lib.models import cct, convert, renaming
 
@@ -165,3 +167,20 @@ def test_cct_with_and_without_its_positions():
     given = assert_fits(learned, state, (6, 8, 3))
     logits = run(apply(model), constant, x)
     np.testing.assert_array_equal(logits, run(apply(learned), given, x))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "resnet50_no_residual_relu", "convnext_tiny"]
+)
+def test_presets_are_pytorch(name):
+    """Torchvision's own networks on the same weights."""
+    state, expected = torch_outputs.read(name)
+    architecture = vision.MODELS[name]
+    images = torch_outputs.images()
+    variables = convert.from_torch(
+        architecture.model, architecture.renamed(state), image_shape=images.shape[1:]
+    )
+    got = run(apply(architecture.model), variables, images)
+    np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
+    # The two images are told apart by far more than that.
+    assert np.abs(expected[0] - expected[1]).max() > 0.1 * np.abs(expected).max()

@@ -12,6 +12,7 @@ the names that the paper's tables have, if any. In training mode pass
 from symjax_lib.models import convert as convert, renaming as renaming
 from symjax_lib.models.cct import CCT as CCT
 from symjax_lib.models.convnext import ConvNeXt as ConvNeXt
+from symjax_lib.models.efficientnet_lite import EfficientNetLite as EfficientNetLite
 from symjax_lib.models.layers import LeakyReLU as LeakyReLU
 from symjax_lib.models.mlp import MLP as MLP
 from symjax_lib.models.myrtle import MyrtleCNN as MyrtleCNN

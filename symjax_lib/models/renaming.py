@@ -108,6 +108,68 @@ def timm_convnext(state: Mapping[str, Any]) -> dict[str, Any]:
     return _renamed(state, rules)
 
 
+def torchvision_convnext(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Renames torchvision's ConvNeXt.
+
+    Args:
+      state: from names to arrays; the layer scales are `[C, 1, 1]`.
+
+    Returns:
+      For `models.ConvNeXt`.
+
+    Raises:
+      ValueError: two names become one.
+
+    Example:
+      >>> list(torchvision_convnext({"features.3.0.block.2.bias": 0}))
+      ['stages.1.0.norm.bias']
+
+    References:
+      `torchvision <https://github.com/pytorch/vision>`_.
+    """
+    inside = {"0": "dwconv", "2": "norm", "3": "pwconv1", "5": "pwconv2"}
+    place = lambda match: int(match[1]) // 2
+    rules: dict[str, _Replacement] = {
+        r"^features\.(\d+)\.(\d+)\.(?=block|layer_scale)": (
+            lambda match: f"stages.{place(match)}.{match[2]}."
+        ),
+        r"^features\.(\d+)\.": lambda match: f"downsample_layers.{place(match)}.",
+        r"\.block\.(\d)\.": lambda match: f".{inside[match[1]]}.",
+        r"\.layer_scale$": ".gamma",
+        r"^classifier\.0\.": "norm.",
+        r"^classifier\.2\.": "head.",
+    }
+    return {
+        name: np.reshape(value, -1) if name.endswith(".gamma") else value
+        for name, value in _renamed(state, rules).items()
+    }
+
+
+def efficientnet_lite(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Renames EfficientNet-Lite of the package `efficientnet_lite_pytorch`.
+
+    Its names are ours with an underscore before each word.
+
+    Args:
+      state: from names to arrays.
+
+    Returns:
+      For `models.EfficientNetLite`.
+
+    Raises:
+      ValueError: two names become one.
+
+    Example:
+      >>> list(efficientnet_lite({"_blocks.0._bn1.bias": 0, "_fc.bias": 0}))
+      ['blocks.0.bn1.bias', 'fc.bias']
+
+    References:
+      `EfficientNet-Lite-PyTorch
+      <https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch>`_.
+    """
+    return _renamed(state, {r"(^|\.)_": r"\1"})
+
+
 def cct_sinusoidal(state: Mapping[str, Any]) -> dict[str, Any]:
     """Takes the sinusoidal positions out, which are constants here.
 
