@@ -8,6 +8,7 @@ from networks import apply, shapes, started
 from thinned import some
 
 from symjax_lib import models, symmetry
+from symjax_lib.models.efficientnet_lite import Stage
 
 pytestmark = pytest.mark.usefixtures("quick_to_compile")
 
@@ -52,6 +53,15 @@ COUNTS = {
     # each change of resolution and at the end.
     "ConvNeXt": (
         models.ConvNeXt(), 96 * 7 + 192 * 7 + 384 * 19 + 768 * 7, 18 + 4 + 1,
+    ),
+    # ReLU6 scales nothing. BatchNorm undoes a kernel's scale: of the stem, the head,
+    # twice inside a block, and of each convolution that writes to a stream, which has
+    # one more of its own. The first block has no expansion, so its inside is the stem.
+    "EfficientNetLite": (
+        models.EfficientNetLite(),
+        2 * (32 + 96 + 2 * 144 + 2 * 240 + 3 * 480 + 3 * 672 + 4 * 1152)
+        + 16 * 2 + 24 * 3 + 40 * 3 + 80 * 4 + 112 * 4 + 192 * 5 + 320 * 2 + 1280,
+        1 + 15 + 7 + 1,
     ),
 }  # fmt: skip
 
@@ -131,6 +141,13 @@ SMALL = {
     "ConvNeXt": (
         models.ConvNeXt(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 8), num_classes=3),
         (32, 32, 3),
+    ),
+    "EfficientNetLite": (
+        models.EfficientNetLite(
+            (Stage(4, 2, expansion=1), Stage(5, 2, stride=2, expansion=2)),
+            stem_width=4, head_width=6, num_classes=3,
+        ),
+        (9, 9, 3),
     ),
 }  # fmt: skip
 # 3 classes read 128 channels of a linear stream: too few to fix a matrix of it.

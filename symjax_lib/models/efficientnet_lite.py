@@ -43,8 +43,9 @@ LITE0 = (
 class MBConv(nn.Module):
     """An inverted bottleneck: more channels, a convolution of each, fewer channels.
 
-    The output has no activation, so any invertible map of its channels is a symmetry.
-    Taps `{tap_name}.expand` and `{tap_name}.depthwise` after the activations.
+    The output has no activation: with BatchNorm folded into the convolutions, any
+    invertible map of its channels can be undone by what reads them. Taps
+    `{tap_name}.expand` and `{tap_name}.depthwise` after the activations.
 
     Attributes:
       stage: sizes.
