@@ -30,18 +30,22 @@ class Arguments:
     """Which network to dissect, on which images, and where to put the results."""
 
     network: str
-    """File of weights in PyTorch's names, `.npz` or `.safetensors`; or `random` for an
-    untrained network."""
+    """File of weights in PyTorch's names, `.npz` or `.safetensors`; the folder of a run
+    of `train`; or `random` for an untrained network."""
     data: str
     """Folder in the layout of Broden; or `drawn` for a small one with known concepts,
     which is drawn beside the results."""
     out: Path
     """Folder to write."""
     model: str = "resnet50"
-    """What it is weights of: resnet50, resnet50_no_residual_relu, convnext_tiny,
+    """What a file has weights of: resnet50, resnet50_no_residual_relu, convnext_tiny,
     efficientnet_lite0 or thin_resnet50."""
+    number: int = 0
+    """Of the seed, for a run."""
+    data_dir: Path | None = None
+    """Folder of TensorFlow Datasets, for a run: by its data images are normalised."""
     layers: tuple[str, ...] = ()
-    """Names of taps; by default the outputs of all stages."""
+    """Names of taps; by default the outputs of all stages, or what the model lists."""
     rotations: int = 3
     """Random rotations of each layer."""
     alphas: str = "0:1:0.1"
@@ -116,18 +120,25 @@ def _main(args: Arguments, alphas: tuple[float, ...]) -> Path:
     data = _open(args)
     made_of = _made_of(args)
     if not output.is_complete(args.out, made_of):
-        height, width = data.read(0).image.shape[:2]
-        features = vision.load(
-            None if args.network == _UNTRAINED else Path(args.network),
-            args.model,
-            (height, width),
-            key=stream(root_key(args.seed), "untrained"),
-        )
-        layers = args.layers or vision.MODELS[args.model].layers
-        dissection.check(features, data, layers, args.rotations)
-        parts = _measure(args, alphas, data, features, layers, made_of)
+        network = _network(args, data)
+        layers = args.layers or network.layers
+        dissection.check(network.features, data, layers, args.rotations)
+        parts = _measure(args, alphas, data, network, layers, made_of)
         output.write(args.out, made_of, parts)
     return args.out / "index.html"
+
+
+def _network(args: Arguments, data: Concepts) -> vision.Network:
+    path = Path(args.network)
+    if path.is_dir():
+        return vision.load_run(path, number=args.number, data_dir=args.data_dir)
+    height, width = data.read(0).image.shape[:2]
+    return vision.load(
+        None if args.network == _UNTRAINED else path,
+        args.model,
+        (height, width),
+        key=stream(root_key(args.seed), "untrained"),
+    )
 
 
 def _open(args: Arguments) -> Concepts:
@@ -150,17 +161,15 @@ def _measure(
     args: Arguments,
     alphas: tuple[float, ...],
     data: Concepts,
-    features: vision.Features,
+    network: vision.Network,
     layers: tuple[str, ...],
     made_of: dict[str, Any],
 ) -> Iterator[dict[str, str]]:
     """Yields the files to write, by name, as they are finished."""
     kept = args.out / f"kept_{output.hash_of_options(made_of)}" / "state.npz"
-    untrained = args.network == _UNTRAINED
     with tqdm(total=1, unit="network") as bar:
         record = dissection.compute(
-            features, data, layers,
-            model=f"untrained {args.model}" if untrained else args.model,
+            network.features, data, layers, model=network.name,
             key=stream(root_key(args.seed), "rotations"),
             rotations=args.rotations, alphas=alphas,
             fraction=args.fraction, passes=args.passes, exact=args.exact,
@@ -170,7 +179,7 @@ def _measure(
         result = experiments.result(dissected.TITLE, dissected, record)
         yield result.files()
         galleries = gallery.collect(
-            features, data, record.tallies, record.detectors,
+            network.features, data, record.tallies, record.detectors,
             batch_size=args.batch_size, progress=bar.set_postfix_str,
         )  # fmt: skip
         figures = {
@@ -197,7 +206,7 @@ def _measure(
         + "\n",
         "index.html": report.page(
             heading="Which concepts do single units detect, and rotated ones?",
-            title=f"{args.model} on {Path(args.data).name}",
+            title=f"{record.model} on {Path(args.data).name}",
             lead=f"{record.model}, {data.length} images.",
             main=report.Main(result.summary[0], "Mean ± sd over rotations."),
             results={"dissection": result, "units": units},
@@ -208,17 +217,26 @@ def _measure(
 
 def _made_of(args: Arguments) -> dict[str, Any]:
     options = dataclasses.asdict(args)
-    network, data, _ = (options.pop(name) for name in ("network", "data", "out"))
-    file, folder = Path(network), _folder(args)
-    if network != _UNTRAINED and not file.is_file():
-        raise UserError(f"analysis: there is no file {network}; name one of weights.")
+    for name in ("network", "data", "out", "data_dir"):
+        del options[name]
+    path, folder = Path(args.network), _folder(args)
+    if (path / "config.json").is_file():
+        made_by, networks = path.name, output.hash_of_run(path)
+    elif args.network == _UNTRAINED:
+        made_by, networks = f"{args.model}, {_UNTRAINED}", "none"
+    elif path.is_file():
+        made_by, networks = f"{args.model}, {path.name}", output.hash_of([path])
+    else:
+        raise UserError(
+            f"analysis: there is no file {path}; name one of weights, or a run."
+        )
     tables = sorted(folder.glob("*.csv"))
     pictures = sorted((folder / "images").rglob("*.*"))
     return {
         "experiment": "dissect",
-        "run": f"{args.model}, {network if network == _UNTRAINED else file.name}",
-        "networks": "none" if network == _UNTRAINED else output.hash_of([file]),
-        "data": f"{data}, {output.hash_of([*tables, *pictures])}",
+        "run": made_by,
+        "networks": networks,
+        "data": f"{args.data}, {output.hash_of([*tables, *pictures])}",
         **options,
         "layers": list(args.layers),
         "symjax_lib": metadata.version("symjax_lib"),

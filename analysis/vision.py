@@ -11,6 +11,7 @@ import numpy as np
 
 from symjax_lib import models, tracing
 from symjax_lib.models import renaming
+from train import data, zoo as zoos
 from train.configs import UserError
 
 # In the order in which these networks take the colours, from 0 to 255.
@@ -69,10 +70,24 @@ MODELS = {
 Features = Callable[[Any], Mapping[str, jax.Array]]
 
 
+class Network(NamedTuple):
+    """A network that can be dissected.
+
+    Attributes:
+      name: to show.
+      layers: taps to dissect unless others are asked for.
+      features: from images `[B, H, W, 3]` uint8 to feature maps by name, jitted.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    features: Features
+
+
 def load(
     file: Path | None, name: str, size: tuple[int, int], *, key: jax.Array
-) -> Features:
-    """Returns a function from images to the network's taps, jitted.
+) -> Network:
+    """Loads a network for large images.
 
     Args:
       file: `.npz` or `.safetensors` with weights in PyTorch's names; None for an
@@ -80,9 +95,6 @@ def load(
       name: one of `MODELS`.
       size: height and width of the images.
       key: of the untrained network.
-
-    Returns:
-      `[B, H, W, 3]` uint8 to feature maps by name.
 
     Raises:
       UserError: there is no such model, or the file was not read.
@@ -94,13 +106,49 @@ def load(
     model: Any = architecture.model
     if file is None:
         variables = jax.jit(model.init)(key, jnp.zeros((1, *shape)))
+        name = f"untrained {name}"
     else:
         try:
             state = architecture.renamed(models.convert.read(file))
             variables = models.convert.from_torch(model, state, image_shape=shape)
         except (OSError, ValueError) as error:
             raise UserError(f"analysis: {file} was not read: {error}") from error
-    return features_of(architecture, variables)
+    return Network(name, architecture.layers, features_of(architecture, variables))
+
+
+def load_run(run: Path, *, number: int, data_dir: Path | None) -> Network:
+    """Loads a network of a run, for images of any size.
+
+    Args:
+      run: folder of `train`.
+      number: of the seed.
+      data_dir: of the data that it was trained on, by which images are normalised.
+
+    Raises:
+      UserError: there is no such run or seed, the seed diverged, or the images of its
+        data are not coloured.
+    """
+    zoo = zoos.load(run)
+    seeds = [seed for seed in zoo.config.numbers if seed not in zoos.diverged(zoo)]
+    if number not in seeds:
+        raise UserError(f"analysis: {run} has no seed {number}, there are {seeds}.")
+    dataset = data.load(zoo.config.dataset, data_dir=data_dir)
+    if dataset.image_shape[-1] != 3:
+        raise UserError(
+            f"analysis: {run} was trained on {dataset.name}, images of shape "
+            f"{dataset.image_shape}; dissection needs three colours."
+        )
+    model: Any = zoo.model
+    architecture = Architecture(
+        model,
+        _STAGES if isinstance(model, models.ResNet50) else model.tap_names,
+        mean=tuple(255 * dataset.mean),
+        std=tuple(255 * dataset.std),
+    )
+    at = zoo.config.numbers.index(number)
+    variables = jax.tree.map(lambda leaf: leaf[at], zoo.variables)
+    name = f"{zoo.config.model}, seed {number}"
+    return Network(name, architecture.layers, features_of(architecture, variables))
 
 
 def features_of(architecture: Architecture, variables: Any) -> Features:

@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     devices.keep_freed_memory()
-    features = vision.load(None, "thin_resnet50", (SIZE, SIZE), key=jax.random.key(0))
+    key = jax.random.key(0)
+    features = vision.load(None, "thin_resnet50", (SIZE, SIZE), key=key).features
     data = _random(args.images)
     images = np.stack([data.read(i).image for i in range(8)])
     forward = min(machine.seconds(lambda: features(images), repeats=args.repeats)) / 8

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import open_nsfw
 import pytest
+import zoos
 
 from analysis import dissect_command, dissected, dissection, gallery, kept_state, vision
-from symjax_lib import dissection as library, models
+from symjax_lib import dissection as library, models, tracing
+from train import data as datasets, zoo as training
 from train.configs import UserError
 
 pytestmark = pytest.mark.usefixtures("quick_to_compile")
@@ -141,6 +143,43 @@ def test_command(folder, small, tmp_path, capsys):
     changed = dataclasses.replace(arguments, data=str(other))
     made_of = [dissect_command._made_of(each)["data"] for each in (arguments, changed)]
     assert made_of[0].split(", ")[1] != made_of[1].split(", ")[1]
+
+
+def test_a_run_of_train(folder, tmp_path):
+    """Its seeds, on images as they were normalised in training, of another size."""
+    images = zoos.arrays(channels=3)
+    np.savez(tmp_path / "colours.npz", **images._asdict())
+    config = dataclasses.replace(
+        zoos.TINY, model="myrtle_cnn", width=2, epochs=1,
+        dataset=str(tmp_path / "colours.npz"),
+    )  # fmt: skip
+    run = tmp_path / "run"
+    zoo = training.train(config, run)
+    network = vision.load_run(run, number=1, data_dir=None)
+    assert (network.name, network.layers) == ("myrtle_cnn, seed 1", zoo.model.tap_names)
+    found = network.features(images.test_images)
+    one = jax.tree.map(lambda leaf: leaf[1], zoo.variables)
+    dataset = datasets.load(config.dataset)
+    x = datasets.normalise(dataset, images.test_images)
+    expected = tracing.taps(zoo.model.apply)(one, x)[1]
+    for name in network.layers:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+    arguments = dissect_command.Arguments(
+        str(run), str(folder), tmp_path / "out", number=1, layers=("conv2",),
+        rotations=1, alphas="0,1", passes=1, batch_size=6,
+    )  # fmt: skip
+    assert "myrtle_cnn, seed 1, 6 images" in dissect_command.main(arguments).read_text()
+    with pytest.raises(UserError, match=r"has no seed 7, there are \[0, 1\]"):
+        dissect_command.main(dataclasses.replace(arguments, number=7))
+    with pytest.raises(UserError, match="name one of weights, or a run"):
+        dissect_command.main(dataclasses.replace(arguments, network=str(tmp_path)))
+
+
+def test_a_run_on_grey_images_is_refused(tmp_path):
+    run = tmp_path / "run"
+    training.train(dataclasses.replace(zoos.TINY, epochs=1, seeds=1), run)
+    with pytest.raises(UserError, match=r"digits, images of shape \(8, 8, 1\)"):
+        vision.load_run(run, number=0, data_dir=None)
 
 
 def test_images_are_drawn_once_and_whole(small, tmp_path, monkeypatch):

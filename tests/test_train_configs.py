@@ -64,6 +64,7 @@ MODELS_WITH_NORM = {
     "myrtle_cnn_constant_width",
     "resnet20",
     "resnet18",
+    "resnet50",
     "resnet50_no_residual_relu",
 }
 

@@ -16,6 +16,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "myrtle_cnn_constant_width": functools.partial(_MYRTLE, constant_width=True),
     "resnet20": models.ResNet20,
     "resnet18": models.ResNet18,
+    "resnet50": models.ResNet50,
     "resnet50_no_residual_relu": functools.partial(
         models.ResNet50, residual_activation=False
     ),

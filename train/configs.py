@@ -18,6 +18,7 @@ class Config:
         "myrtle_cnn_constant_width",
         "resnet20",
         "resnet18",
+        "resnet50",
         "resnet50_no_residual_relu",
         "cct",
         "mlp",
