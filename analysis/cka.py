@@ -19,7 +19,7 @@ from symjax_lib import similarity, stitching
 TITLE = "Centred kernel alignment"
 # The Gram matrix of each measure; the paper calls the second one orthogonal CKA.
 KERNELS = {
-    "G_ReLU": lambda x: similarity.max_gram(similarity.unit_channels(x, center=True)),
+    "G_ReLU": lambda x: similarity.max_gram(x, unit=True),
     "linear, unit channels": lambda x: similarity.linear_gram(
         similarity.unit_channels(x, center=True)
     ),

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from symjax_lib import groups, intertwiners
-from symjax_lib.similarity import kernels
+from symjax_lib import groups, intertwiners, similarity
 
 
 def element(kind, n):
@@ -79,7 +78,7 @@ def test_max_kernel_is_that_of_the_measure():
     for unit in (False, True):
         found = intertwiners.max_kernel_counterexample(unit_channels=unit)
         with jax.enable_x64(True):
-            np.testing.assert_allclose(kernels.max_gram(found.vectors), found.gram)
+            np.testing.assert_allclose(similarity.max_gram(found.vectors), found.gram)
         norms = np.linalg.norm(found.vectors, axis=0)
         assert np.allclose(norms, 1) == unit
         np.testing.assert_array_equal(found.vectors > 0, [[1, 1], [1, 0], [0, 1]])

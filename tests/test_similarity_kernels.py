@@ -166,3 +166,23 @@ def test_the_max_kernel_in_tiles_is_the_maximum_over_channels(samples):
     expected = np.einsum("ipc,jpc->ijc", np.float64(x), np.float64(x)).max(axis=-1)
     np.testing.assert_allclose(gram, expected, rtol=0, atol=2e-6)
     np.testing.assert_array_equal(gram, gram.T)
+
+
+@pytest.mark.parametrize("shape", [(300, 2, 2, 3), (270, 3, 4), (40, 4)])
+def test_max_gram_of_unit_channels_by_itself(shape):
+    """Large and small channels, one with an offset, one that is constant."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape) * 10.0 ** rng.integers(-18, 18, shape[-1])
+    x[..., 0] = 1000 + rng.normal(size=shape[:-1])
+    x[..., 1] = 7.0
+    x = jnp.asarray(x, jnp.float32)
+    unit = similarity.unit_channels(x, center=True)
+    got = similarity.max_gram(x, unit=True)
+    np.testing.assert_allclose(got, similarity.max_gram(unit), atol=1e-6)
+    flat = np.asarray(x, np.float64).reshape(-1, shape[-1])
+    flat = flat - flat.mean(0)
+    flat /= np.maximum(np.sqrt((flat**2).sum(0)), 1e-30)
+    np.testing.assert_allclose(unit.reshape(flat.shape), flat, atol=1e-6)
+    parts = flat.reshape(shape[0], -1, shape[-1])
+    expected = np.einsum("ipc,jpc->ijc", parts, parts).max(-1)
+    np.testing.assert_allclose(got, expected, atol=1e-6)

@@ -28,10 +28,10 @@ from symjax_lib.similarity.invariance import (
 from symjax_lib.similarity.kernels import (
     laplace_gram as laplace_gram,
     linear_gram as linear_gram,
-    max_gram as max_gram,
     median_gram as median_gram,
     rbf_gram as rbf_gram,
 )
+from symjax_lib.similarity.max_kernel import max_gram as max_gram
 from symjax_lib.similarity.minibatch import MinibatchCKA as MinibatchCKA
 from symjax_lib.similarity.pairwise import all_pairs as all_pairs
 from symjax_lib.similarity.procrustes import (

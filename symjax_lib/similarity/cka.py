@@ -15,7 +15,7 @@ from collections.abc import Callable
 import jax
 from jax.typing import ArrayLike
 
-from symjax_lib.similarity import features, independence, kernels
+from symjax_lib.similarity import features, independence, kernels, max_kernel
 from symjax_lib.similarity.independence import cka_from_grams
 
 
@@ -235,7 +235,7 @@ def _gram(x: jax.Array, kernel: Callable, options: tuple) -> jax.Array:
 
 
 def _max(x: jax.Array) -> jax.Array:
-    return kernels.max_gram(_unit_channels(x))
+    return max_kernel.max_gram(x, unit=True)
 
 
 def _median(x: jax.Array) -> jax.Array:

@@ -4,8 +4,10 @@ Features are `[N, ..., C]`: samples, space (any number of axes, or none), channe
 Groups act on the channels only; a sample at a place in space is one observation.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,13 +63,19 @@ def as_features(caller: str, name: str, x: ArrayLike) -> jax.Array:
             f"{caller}: {name} must be features (N, ..., C) with at least one sample "
             f"and one channel, got shape {x.shape}."
         )
-    finite = jnp.all(jnp.isfinite(x))
+    finite = _all_finite(x)
     if not isinstance(finite, Tracer) and not finite:
         raise ValueError(
             f"{caller}: {name} has values that are not finite; leave out a network "
             "that diverged, or the samples where it overflows."
         )
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@jax.jit
+def _all_finite(x: jax.Array) -> jax.Array:
+    # Zeros, or what is not a number; several times as fast as looking at each.
+    return jnp.isfinite(jnp.sum(x * jnp.zeros((), x.dtype)))
 
 
 def match(caller: str, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -117,9 +125,60 @@ def unit_channels(x: ArrayLike, *, center: bool = False) -> jax.Array:
       >>> unit_channels(jnp.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
       [[1.0, 0.0], [0.0, 0.0]]
     """
-    x = as_features("unit_channels", "x", x)
-    flat = flatten(x)
-    return unit(centered(flat) if center else flat, axis=0).reshape(x.shape)
+    return _unit_channels(as_features("unit_channels", "x", x), center)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _unit_channels(x: jax.Array, center: bool) -> jax.Array:
+    return unit_map(flatten(x), center=center)(x)
+
+
+class UnitMap(NamedTuple):
+    """What brings channels to unit norm: two subtractions, two multiplications.
+
+    Attributes:
+      first: `[C]`, of the first observation, or 0.
+      mean: `[C]`, of what is left, or 0.
+      half: `[C]`, a power of two.
+      rest: `[C]`, what is left of the reciprocal of the norm; 0 for a channel of 0.
+    """
+
+    first: jax.Array
+    mean: jax.Array
+    half: jax.Array
+    rest: jax.Array
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[..., C]`."""
+        # A mean is rounded. Shifted by a row first, constant channels are exactly zero.
+        return (x - self.first - self.mean) * self.half * self.rest
+
+    def by_channel(self) -> "UnitMap":
+        """Returns the same for `[C, N, P]`."""
+        return jax.tree.map(lambda leaf: leaf[:, None, None], self)
+
+
+def unit_map(x: jax.Array, *, center: bool) -> UnitMap:
+    """Finds what brings every column of `[observations, C]` to unit norm.
+
+    It reads `x`, and no array as large as it is written.
+
+    Args:
+      x: `[observations, C]`.
+      center: subtract from every column its mean first.
+    """
+    first = x[0] if center else jnp.zeros_like(x[0])
+    mean = (x - first).mean(axis=0) if center else first
+    largest = jnp.maximum(x.max(axis=0) - first - mean, first + mean - x.min(axis=0))
+    # Squares of the values as they are could overflow or vanish. The power of two is
+    # applied in halves, because its reciprocal alone could as well.
+    exponent = jnp.frexp(largest)[1]
+    low = exponent // 2
+    power = lambda exponent: jnp.ldexp(jnp.ones_like(first), -exponent)
+    half, other = power(low), power(exponent - low)
+    norm = jnp.sqrt(jnp.sum(((x - (first + mean)) * half * other) ** 2, axis=0))
+    rest = jnp.where(norm > 0, other / jnp.where(norm > 0, norm, 1), 0)
+    return UnitMap(first, mean, half, rest)
 
 
 def flatten(x: jax.Array) -> jax.Array:

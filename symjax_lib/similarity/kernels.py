@@ -34,36 +34,11 @@ def linear_gram(x: ArrayLike) -> jax.Array:
     return _products(x)
 
 
-def max_gram(x: ArrayLike) -> jax.Array:
-    r"""Returns for every two samples the largest inner product of a channel.
-
-    :math:`K_{ij} = \max_c \langle x_{i,c}, x_{j,c} \rangle`, over space. It does not
-    change under permutations of the channels. It is not positive semi-definite.
-
-    Args:
-      x: `[N, ..., C]` features; `unit_channels(x, center=True)` in the paper.
-
-    Returns:
-      `[N, N]`, symmetric.
-
-    Raises:
-      ValueError: as in `linear_gram`.
-
-    Example:
-      >>> max_gram(jnp.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])).tolist()
-      [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
-
-    References:
-      Godfrey et al., 2022, Definition 5.3; the example is that of Remark 5.5.
-    """
-    return _max_gram(features.as_features("max_gram", "x", x))
-
-
 def median_gram(x: ArrayLike) -> jax.Array:
     r"""Returns for every two samples the median inner product of a channel.
 
-    As `max_gram` with the lower median in place of the maximum: of an even number of
-    channels the smaller of the two middle ones.
+    As `max_kernel.max_gram` with the lower median in place of the maximum: of an even
+    number of channels the smaller of the two middle ones.
 
     Args:
       x: `[N, ..., C]` features; `unit_channels(x, center=True)` in the authors' code.
@@ -184,45 +159,6 @@ def _squared_distances(x: jax.Array) -> jax.Array:
     sizes = jnp.diagonal(gram)
     # Of a sample from itself exactly 0, and nothing below.
     return jnp.maximum(sizes[:, None] + sizes - 2 * gram, 0)
-
-
-@jax.jit
-def _max_gram(x: jax.Array) -> jax.Array:
-    n = x.shape[0]
-    x = jnp.moveaxis(x.reshape(n, -1, x.shape[-1]), -1, 0)
-    if x.shape[-1] == 1:  # without space there is no sum, so no matrix product
-        return _max_of_outer_products(x[..., 0])
-    # Tile by tile up to the diagonal: half is computed, and stays in the cache. No more
-    # than 36 tiles, or the program would take long to compile.
-    side = max(256, -(-n // 8))
-    starts = range(0, n, side)
-    lower = [
-        jnp.concatenate(
-            [
-                _max_of_products(x[:, i : i + side], x[:, j : j + side])
-                for j in starts[:k]
-            ]
-            + [jnp.zeros((min(side, n - i), max(n - i - side, 0)), x.dtype)],
-            axis=1,
-        )
-        for k, i in enumerate(starts, start=1)
-    ]
-    gram = jnp.tril(jnp.concatenate(lower))
-    return gram + jnp.tril(gram, -1).T
-
-
-def _max_of_products(x: jax.Array, y: jax.Array) -> jax.Array:
-    # One matrix product per channel: all at once would not fit into the cache.
-    product = lambda x, y: jnp.matmul(x, y.T, precision="highest")
-    step = lambda gram, channel: (jnp.maximum(gram, product(*channel)), None)
-    # Unrolled, the maximum of one channel overlaps with the product of the next.
-    rest = (x[1:], y[1:])
-    return jax.lax.scan(step, product(x[0], y[0]), rest, unroll=4)[0]
-
-
-def _max_of_outer_products(x: jax.Array) -> jax.Array:
-    row = lambda sample: jnp.max(x * sample[:, None], axis=0)
-    return jax.lax.map(row, x.T)
 
 
 def _products(x: jax.Array) -> jax.Array:

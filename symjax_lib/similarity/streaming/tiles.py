@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from symjax_lib.similarity import max_kernel
 from symjax_lib.similarity.streaming.channels import Channels
 
 KERNELS = ("max", "linear", "linear, channel_norm", "rbf", "laplace", "median")
@@ -113,20 +114,23 @@ def _sums_of_products(rows: Block, columns: Block, kernels: tuple[str, ...]) -> 
     if "linear, channel_norm" in kernels:
         start["linear, channel_norm"] = zero
 
-    def add(sums: dict, channel: tuple) -> tuple[dict, None]:
-        x, y, weight = channel
-        product = jnp.matmul(x, y.T, precision="highest")
-        new = {
-            "max": lambda: jnp.maximum(sums["max"], product),
-            "linear": lambda: sums["linear"] + weight * product,
-            "linear, channel_norm": lambda: sums["linear, channel_norm"] + product,
-        }
-        return {name: new[name]() for name in sums}, None
+    update = {
+        "max": lambda total, product, weight: jnp.maximum(total, product),
+        "linear": lambda total, product, weight: total + weight * product,
+        "linear, channel_norm": lambda total, product, weight: total + product,
+    }
+
+    def add(sums: dict, channels: tuple) -> tuple[dict, None]:
+        x, y, weights = channels
+        products = jnp.einsum("cip,cjp->cij", x, y, precision="highest")
+        for product, weight in zip(products, weights, strict=True):
+            sums = {name: update[name](sums[name], product, weight) for name in sums}
+        return sums, None
 
     if not start:
         return start
-    channels = (rows.values, columns.values, rows.weights)
-    # Unrolled, the last sum of one channel overlaps with the product of the next.
+    channels = max_kernel.in_pairs((rows.values, columns.values, rows.weights))
+    # Unrolled, the sums of some channels overlap with the products of the next.
     return jax.lax.scan(add, start, channels, unroll=4)[0]
 
 
