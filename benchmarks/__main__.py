@@ -69,12 +69,14 @@ RATIOS = (
     ),
     *(
         Ratio(
-            f"stitching, {stitch} after layer {layer} of a Myrtle CNN of width {width}",
-            ("-m", "benchmarks.stitch_step", *options),
+            f"stitching, {stitch} after layer {layer} of a Myrtle CNN of width {width}, "
+            f"front {front}",
+            ("-m", "benchmarks.stitch_step", *options, "--front", front),
             ("torch_stitch_step.py", *options),
             1.0,
             "images_per_s",
         )
+        for front in ("once", "each")
         for width in ("16", "64")
         for layer, stitch in (("0", "full"), ("1", "perm"), ("2", "full"))
         for options in [("--width", width, "--layer", layer, "--stitch", stitch)]

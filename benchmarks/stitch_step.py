@@ -3,8 +3,9 @@
     python -m benchmarks.stitch_step --layer 1 --stitch full --width 16
 
 Random images, two Myrtle CNNs; the front in evaluation mode without gradients, the back
-in training mode with its weights frozen, plain SGD on the stitch. The front runs at
-every step, as there. Prints one JSON line.
+in training mode with its weights frozen, plain SGD on the stitch. With `--front each`
+the front runs at every step, as there; with `once` its features are kept, as
+`stitching.fit` keeps them. Prints one JSON line.
 """
 
 import argparse
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--stitches", type=int, default=1, help="fitted at once")
+    parser.add_argument("--front", choices=("each", "once"), default="once")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     devices.keep_freed_memory()
@@ -49,6 +51,7 @@ def main() -> None:
         "width": args.width,
         "batch": args.batch,
         "stitches": args.stitches,
+        "front": args.front,
         "images_per_s": round(images / statistics.median(times), 1),
         "best_images_per_s": round(images / min(times), 1),
         "peak_memory_gib": round(machine.peak_memory_gib(), 2),
@@ -74,9 +77,8 @@ def _steps(args: argparse.Namespace):
     cut = halves.cut_of(layer)
     width = args.width * 2**args.layer
     stitch = CLASSES[args.stitch](width)
-    read = batches.make_reader(
-        front, back, cut, images, labels, augment=lambda key, x: x
-    )
+    augment = None if args.front == "once" else lambda key, x: x
+    read = batches.make_reader(front, back, cut, images, labels, augment)
     count = args.stitches
     program = step.Program(
         (stitch,) * count, (PAPER,) * count, back.update, layer, training=True
