@@ -69,7 +69,7 @@ RATIOS = (
     ),
     *(
         Ratio(
-            f"stitching, {stitch} after layer {layer} of a Myrtle CNN of width {width}, "
+            f"stitching, {stitch} after layer {layer} of Myrtle of width {width}, "
             f"front {front}",
             ("-m", "benchmarks.stitch_step", *options, "--front", front),
             ("torch_stitch_step.py", *options),
