@@ -16,6 +16,7 @@ from train.configs import UserError
 
 # In the order in which these networks take the colours, from 0 to 255.
 _IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_LITE = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
 _CAFFE = (104.0, 117.0, 123.0), (1.0, 1.0, 1.0)
 _STAGES = ("layer1.2", "layer2.3", "layer3.5", "layer4.2")
 
@@ -54,6 +55,7 @@ MODELS = {
         models.EfficientNetLite(),
         ("blocks.2", "blocks.4", "blocks.10", "blocks.15"),
         renaming.efficientnet_lite,
+        *_LITE,
     ),
     "thin_resnet50": Architecture(
         models.ResNet50(

@@ -15,7 +15,7 @@ class Stage(NamedTuple):
 
     Attributes:
       width: channels of the outputs.
-      blocks: how many; those after the first are residual.
+      blocks: how many; those that keep their shape are residual.
       kernel: side of the convolution by channels.
       stride: of the first block.
       expansion: channels inside a block for every channel of its input.
@@ -44,8 +44,8 @@ class MBConv(nn.Module):
     """An inverted bottleneck: more channels, a convolution of each, fewer channels.
 
     The output has no activation: with BatchNorm folded into the convolutions, any
-    invertible map of its channels can be undone by what reads them. Taps
-    `{tap_name}.expand` and `{tap_name}.depthwise` after the activations.
+    invertible map of its channels can be undone by 1x1 convolutions that read them.
+    Taps `{tap_name}.expand` and `{tap_name}.depthwise` after the activations.
 
     Attributes:
       stage: sizes.
@@ -83,9 +83,7 @@ class MBConv(nn.Module):
             train=train,
         )
         y = tracing.tap(self.activation(y), f"{self.tap_name}.depthwise")
-        y = _conv_norm(
-            y, self.stage.width, 1, names=("project_conv", "bn2"), train=train
-        )
+        y = _conv_norm(y, width, 1, names=("project_conv", "bn2"), train=train)
         # A single pixel keeps its shape under a stride, too.
         return x + y if self.stride == 1 and x.shape == y.shape else y
 

@@ -134,7 +134,7 @@ def torchvision_convnext(state: Mapping[str, Any]) -> dict[str, Any]:
             lambda match: f"stages.{place(match)}.{match[2]}."
         ),
         r"^features\.(\d+)\.": lambda match: f"downsample_layers.{place(match)}.",
-        r"\.block\.(\d)\.": lambda match: f".{inside[match[1]]}.",
+        r"\.block\.([0235])\.": lambda match: f".{inside[match[1]]}.",
         r"\.layer_scale$": ".gamma",
         r"^classifier\.0\.": "norm.",
         r"^classifier\.2\.": "head.",

@@ -64,7 +64,8 @@ def as_features(caller: str, name: str, x: ArrayLike) -> jax.Array:
             f"and one channel, got shape {x.shape}."
         )
     # A sum that is finite has finite terms, and is the faster one to find.
-    if not isinstance(x, Tracer) and not (jnp.isfinite(_sum(x)) or _all_finite(x)):
+    finite = jnp.isfinite(_sum(x))
+    if not isinstance(finite, Tracer) and not (finite or _all_finite(x)):
         raise ValueError(
             f"{caller}: {name} has values that are not finite; leave out a network "
             "that diverged, or the samples where it overflows."
@@ -127,12 +128,13 @@ def unit_channels(x: ArrayLike, *, center: bool = False) -> jax.Array:
       >>> unit_channels(jnp.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
       [[1.0, 0.0], [0.0, 0.0]]
     """
-    return _unit_channels(as_features("unit_channels", "x", x), center)
+    x = as_features("unit_channels", "x", x)
+    return _unit_channels(x, unit_map(flatten(x), center=center))
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _unit_channels(x: jax.Array, center: bool) -> jax.Array:
-    return unit_map(flatten(x), center=center)(x)
+@jax.jit
+def _unit_channels(x: jax.Array, unit_map: "UnitMap") -> jax.Array:
+    return unit_map(x)
 
 
 class UnitMap(NamedTuple):
@@ -169,16 +171,26 @@ def unit_map(x: jax.Array, *, center: bool) -> UnitMap:
       x: `[observations, C]`.
       center: subtract from every column its mean first.
     """
-    first = x[0] if center else jnp.zeros_like(x[0])
-    mean = (x - first).mean(axis=0) if center else first
-    largest = jnp.maximum(x.max(axis=0) - first - mean, first + mean - x.min(axis=0))
+    # Programs of their own: in one XLA would write what they share.
+    first, mean = _center(x) if center else (jnp.zeros_like(x[0]),) * 2
+    return _unit_map(x, first, mean)
+
+
+@jax.jit
+def _center(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return x[0], (x - x[0]).mean(axis=0)
+
+
+@jax.jit
+def _unit_map(x: jax.Array, first: jax.Array, mean: jax.Array) -> UnitMap:
+    largest = jnp.maximum(x.max(axis=0) - first - mean, first - x.min(axis=0) + mean)
     # Squares of the values as they are could overflow or vanish. The power of two is
     # applied in halves, because its reciprocal alone could as well.
     exponent = jnp.frexp(largest)[1]
     low = exponent // 2
     power = lambda exponent: jnp.ldexp(jnp.ones_like(first), -exponent)
     half, other = power(low), power(exponent - low)
-    norm = jnp.sqrt(jnp.sum(((x - (first + mean)) * half * other) ** 2, axis=0))
+    norm = jnp.sqrt(jnp.sum(((x - first - mean) * half * other) ** 2, axis=0))
     rest = jnp.where(norm > 0, other / jnp.where(norm > 0, norm, 1), 0)
     return UnitMap(first, mean, half, rest)
 

@@ -39,14 +39,11 @@ def max_gram(x: ArrayLike, *, unit: bool = False) -> jax.Array:
       Godfrey et al., 2022, Definition 5.3; the example is that of Remark 5.5.
     """
     x = features.as_features("max_gram", "x", x)
-    unit_map = _unit_map(x) if unit else None
+    unit_map = None
+    if unit:
+        unit_map = features.unit_map(features.flatten(x), center=True).by_channel()
     # Programs of their own: in one XLA would transpose and copy in one slow loop.
     return _gram(_channels_first(x), unit_map)
-
-
-@jax.jit
-def _unit_map(x: jax.Array) -> features.UnitMap:
-    return features.unit_map(features.flatten(x), center=True).by_channel()
 
 
 @jax.jit
