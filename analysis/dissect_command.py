@@ -13,7 +13,16 @@ import jax
 import tyro
 from tqdm import tqdm
 
-from analysis import dissected, dissection, experiments, gallery, output, report, vision
+from analysis import (
+    dissect_source,
+    dissected,
+    dissection,
+    experiments,
+    gallery,
+    output,
+    report,
+    vision,
+)
 from analysis.experiments import Result
 from analysis.subject import root_key, stream
 from analysis.tables import to_text
@@ -22,7 +31,7 @@ from symjax_lib.dissection import Concepts
 from train import devices
 from train.configs import UserError
 
-_UNTRAINED, _GENERATED = "random", "drawn"
+_GENERATED = "drawn"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +39,8 @@ class Arguments:
     """Which network to dissect, on which images, and where to put the results."""
 
     network: str
-    """File of weights in PyTorch's names, `.npz` or `.safetensors`; the folder of a run
-    of `train`; or `random` for an untrained network."""
+    """File of weights in PyTorch's names, `.npz` or `.safetensors`; a run of `train`,
+    its folder or the file of `train export`; or `random` for an untrained network."""
     data: str
     """Folder in the layout of Broden; or `drawn` for a small one with known concepts,
     which is drawn beside the results."""
@@ -45,7 +54,7 @@ class Arguments:
     data_dir: Path | None = None
     """Folder of TensorFlow Datasets, for a run: by its data images are normalised."""
     layers: tuple[str, ...] = ()
-    """Names of taps; by default the outputs of all stages, or what the model lists."""
+    """Names of taps; by default the outputs of all stages, or of a run all maps."""
     rotations: int = 3
     """Random rotations of each layer."""
     alphas: str = "0:1:0.1"
@@ -111,6 +120,8 @@ def main(args: Arguments) -> Path:
     """
     try:
         return _main(args, powers(args.alphas))
+    except UserError:
+        raise
     except ValueError as error:  # of images or weights
         raise UserError(f"analysis: {error}") from error
 
@@ -118,27 +129,22 @@ def main(args: Arguments) -> Path:
 def _main(args: Arguments, alphas: tuple[float, ...]) -> Path:
     devices.keep_freed_memory()
     data = _open(args)
-    made_of = _made_of(args)
+    source = dissect_source.find(
+        args.network,
+        model=args.model,
+        number=args.number,
+        data_dir=args.data_dir,
+        seed=args.seed,
+    )
+    made_of = _made_of(args, source)
     if not output.is_complete(args.out, made_of):
-        network = _network(args, data)
+        height, width = data.read(0).image.shape[:2]
+        network = source.load((height, width))
         layers = args.layers or network.layers
         dissection.check(network.features, data, layers, args.rotations)
         parts = _measure(args, alphas, data, network, layers, made_of)
         output.write(args.out, made_of, parts)
     return args.out / "index.html"
-
-
-def _network(args: Arguments, data: Concepts) -> vision.Network:
-    path = Path(args.network)
-    if path.is_dir():
-        return vision.load_run(path, number=args.number, data_dir=args.data_dir)
-    height, width = data.read(0).image.shape[:2]
-    return vision.load(
-        None if args.network == _UNTRAINED else path,
-        args.model,
-        (height, width),
-        key=stream(root_key(args.seed), "untrained"),
-    )
 
 
 def _open(args: Arguments) -> Concepts:
@@ -215,27 +221,17 @@ def _measure(
     }
 
 
-def _made_of(args: Arguments) -> dict[str, Any]:
+def _made_of(args: Arguments, source: dissect_source.Source) -> dict[str, Any]:
     options = dataclasses.asdict(args)
-    for name in ("network", "data", "out", "data_dir"):
+    for name in ("network", "model", "number", "data", "out", "data_dir"):
         del options[name]
-    path, folder = Path(args.network), _folder(args)
-    if (path / "config.json").is_file():
-        made_by, networks = path.name, output.hash_of_run(path)
-    elif args.network == _UNTRAINED:
-        made_by, networks = f"{args.model}, {_UNTRAINED}", "none"
-    elif path.is_file():
-        made_by, networks = f"{args.model}, {path.name}", output.hash_of([path])
-    else:
-        raise UserError(
-            f"analysis: there is no file {path}; name one of weights, or a run."
-        )
+    folder = _folder(args)
     tables = sorted(folder.glob("*.csv"))
     pictures = sorted((folder / "images").rglob("*.*"))
     return {
         "experiment": "dissect",
-        "run": made_by,
-        "networks": networks,
+        "run": source.name,
+        "networks": source.hash,
         "data": f"{args.data}, {output.hash_of([*tables, *pictures])}",
         **options,
         "layers": list(args.layers),

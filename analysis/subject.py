@@ -117,13 +117,7 @@ def load(
         raise UserError(f"analysis: --pairs is {pairs}, it must be at least 1.")
     result = zoo.load(run)
     dataset = data.load(result.config.dataset, data_dir=data_dir)
-    trained_on = result.manifest["data_fingerprint"]
-    if dataset.fingerprint != trained_on:
-        raise UserError(
-            f"analysis: {run} was trained on {dataset.name} with the fingerprint "
-            f"{trained_on}, and these data have {dataset.fingerprint}; name the folder "
-            "of the same data with --data-dir."
-        )
+    check_data(run, result, dataset)
     seeds = tuple(np.flatnonzero(np.isfinite(result.test_accuracy)).tolist())
     if not seeds:
         raise UserError(f"analysis: every seed of {run} diverged; nothing to measure.")
@@ -145,6 +139,23 @@ def load(
         most_pairs=pairs,
         key=root_key(seed),
     )
+
+
+def check_data(run: str | Path, result: zoo.Zoo, dataset: data.Dataset) -> None:
+    """Raises a `UserError` if a run was trained on other data.
+
+    Args:
+      run: to name in the message.
+      result: what was loaded of it.
+      dataset: the data that are there.
+    """
+    trained_on = result.manifest["data_fingerprint"]
+    if dataset.fingerprint != trained_on:
+        raise UserError(
+            f"analysis: {run} was trained on {dataset.name} with the fingerprint "
+            f"{trained_on}, and these data have {dataset.fingerprint}; name the folder "
+            "of the same data with --data-dir."
+        )
 
 
 def untrained(subject: Subject) -> tuple[stitching.Network, ...]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from analysis import subject
 from symjax_lib import models, tracing
 from symjax_lib.models import renaming
 from train import data, zoo as zoos
@@ -119,38 +120,54 @@ def load(
 
 
 def load_run(run: Path, *, number: int, data_dir: Path | None) -> Network:
-    """Loads a network of a run, for images of any size.
+    """Loads a network of a run.
 
     Args:
-      run: folder of `train`.
+      run: folder of `train`, or the file of its archive.
       number: of the seed.
       data_dir: of the data that it was trained on, by which images are normalised.
 
     Raises:
-      UserError: there is no such run or seed, the seed diverged, or the images of its
-        data are not coloured.
+      UserError: there is no such run or seed, the seed diverged, its data are others or
+        not coloured, or the model has no maps.
     """
     zoo = zoos.load(run)
-    seeds = [seed for seed in zoo.config.numbers if seed not in zoos.diverged(zoo)]
+    diverged = zoos.diverged(zoo)
+    seeds = [seed for seed in zoo.config.numbers if seed not in diverged]
     if number not in seeds:
-        raise UserError(f"analysis: {run} has no seed {number}, there are {seeds}.")
+        what = "diverged" if number in diverged else "is none of its seeds"
+        raise UserError(f"analysis: {number} {what}; {run} has {seeds}.")
     dataset = data.load(zoo.config.dataset, data_dir=data_dir)
+    subject.check_data(run, zoo, dataset)
     if dataset.image_shape[-1] != 3:
         raise UserError(
             f"analysis: {run} was trained on {dataset.name}, images of shape "
             f"{dataset.image_shape}; dissection needs three colours."
         )
-    model: Any = zoo.model
+    at = zoo.config.numbers.index(number)
+    variables = jax.tree.map(lambda leaf: leaf[at], zoo.variables)
     architecture = Architecture(
-        model,
-        _STAGES if isinstance(model, models.ResNet50) else model.tap_names,
+        zoo.model,
+        _maps(zoo.model, variables, dataset.image_shape),
         mean=tuple(255 * dataset.mean),
         std=tuple(255 * dataset.std),
     )
-    at = zoo.config.numbers.index(number)
-    variables = jax.tree.map(lambda leaf: leaf[at], zoo.variables)
     name = f"{zoo.config.model}, seed {number}"
     return Network(name, architecture.layers, features_of(architecture, variables))
+
+
+def _maps(model: Any, variables: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
+    if isinstance(model, models.ResNet50):
+        return _STAGES
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    _, taps = jax.eval_shape(tracing.taps(model.apply), variables, image)
+    names = tuple(name for name in model.tap_names if taps[name].ndim == 4)
+    if not names:
+        raise UserError(
+            f"analysis: no layer of {type(model).__name__} is a map [N, H, W, C]; "
+            "dissection is of convolutional networks."
+        )
+    return names
 
 
 def features_of(architecture: Architecture, variables: Any) -> Features:

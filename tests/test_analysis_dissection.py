@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import re
 import shutil
 from typing import Any
@@ -13,7 +14,15 @@ import open_nsfw
 import pytest
 import zoos
 
-from analysis import dissect_command, dissected, dissection, gallery, kept_state, vision
+from analysis import (
+    dissect_command,
+    dissect_source,
+    dissected,
+    dissection,
+    gallery,
+    kept_state,
+    vision,
+)
 from symjax_lib import dissection as library, models, tracing
 from train import data as datasets, zoo as training
 from train.configs import UserError
@@ -141,7 +150,11 @@ def test_command(folder, small, tmp_path, capsys):
         (other / "label.csv").read_text().replace("red", "r")
     )
     changed = dataclasses.replace(arguments, data=str(other))
-    made_of = [dissect_command._made_of(each)["data"] for each in (arguments, changed)]
+    dissect_command.main(dataclasses.replace(changed, out=tmp_path / "out2"))
+    made_of = [
+        json.loads((tmp_path / out / "made_of.json").read_text())["data"]
+        for out in ("out", "out2")
+    ]
     assert made_of[0].split(", ")[1] != made_of[1].split(", ")[1]
 
 
@@ -169,10 +182,51 @@ def test_a_run_of_train(folder, tmp_path):
         rotations=1, alphas="0,1", passes=1, batch_size=6,
     )  # fmt: skip
     assert "myrtle_cnn, seed 1, 6 images" in dissect_command.main(arguments).read_text()
-    with pytest.raises(UserError, match=r"has no seed 7, there are \[0, 1\]"):
-        dissect_command.main(dataclasses.replace(arguments, number=7))
-    with pytest.raises(UserError, match="name one of weights, or a run"):
-        dissect_command.main(dataclasses.replace(arguments, network=str(tmp_path)))
+    other = dataclasses.replace(arguments, number=0)
+    with pytest.raises(UserError, match="out has dissect of run, seed 1, this is"):
+        dissect_command.main(other)
+    other = dataclasses.replace(other, out=tmp_path / "other")
+    with pytest.raises(UserError, match=r"^analysis: 7 is none of its seeds; .*0, 1"):
+        dissect_command.main(dataclasses.replace(other, number=7))
+    with pytest.raises(UserError, match="is a folder without a run; name a file of"):
+        dissect_command.main(dataclasses.replace(other, network=str(tmp_path)))
+    training.export(run, tmp_path / "run.npz")
+    archived = vision.load_run(tmp_path / "run.npz", number=1, data_dir=None)
+    assert archived.layers == network.layers
+    name = dissect_source.find(
+        str(tmp_path / "run.npz"), model="resnet50", number=1, data_dir=None, seed=0
+    ).name
+    assert name == "run.npz, seed 1"
+    darker = images._replace(train_images=images.train_images // 2)
+    np.savez(tmp_path / "colours.npz", **darker._asdict())
+    with pytest.raises(UserError, match=r"run was trained on .* with the fingerprint"):
+        dissect_command.main(other)
+
+
+def test_a_model_without_maps_is_refused(tmp_path):
+    np.savez(tmp_path / "colours.npz", **zoos.arrays(channels=3)._asdict())
+    dataset = str(tmp_path / "colours.npz")
+    run = tmp_path / "run"
+    config = dataclasses.replace(zoos.TINY, epochs=1, seeds=1, dataset=dataset)
+    training.train(config, run)
+    with pytest.raises(UserError, match="no layer of MLP is a map"):
+        vision.load_run(run, number=0, data_dir=None)
+
+
+def test_an_untrained_network_in_spite_of_a_folder(small, tmp_path, monkeypatch):
+    (tmp_path / "random").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = dissect_source.find(
+        "random", model="small", number=0, data_dir=None, seed=0
+    )
+    assert found.load((32, 32)).name == "untrained small"
+
+
+def test_lite_takes_images_as_it_was_trained():
+    """With TensorFlow's mean of 127 and scale of 128, unlike the others."""
+    architecture = vision.MODELS["efficientnet_lite0"]
+    assert {*architecture.mean} == {127.0}
+    assert {*architecture.std} == {128.0}
 
 
 def test_a_run_on_grey_images_is_refused(tmp_path):

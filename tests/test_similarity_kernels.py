@@ -168,21 +168,62 @@ def test_the_max_kernel_in_tiles_is_the_maximum_over_channels(samples):
     np.testing.assert_array_equal(gram, gram.T)
 
 
-@pytest.mark.parametrize("shape", [(300, 2, 2, 3), (270, 3, 4), (40, 4)])
+@pytest.mark.parametrize("shape", [(300, 2, 2, 5), (270, 3, 6), (40, 7)])
 def test_max_gram_of_unit_channels_by_itself(shape):
-    """Large and small channels, one with an offset, one that is constant."""
+    """Large, small and constant ones, a far offset, and one that moves by an ulp."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=shape) * 10.0 ** rng.integers(-18, 18, shape[-1])
-    x[..., 0] = 1000 + rng.normal(size=shape[:-1])
+    x = rng.normal(size=shape)
+    x[..., 0] = 1e6 + x[..., 0]
     x[..., 1] = 7.0
+    x[..., 2] *= 1e-30
+    x[..., 3] *= 1e34
+    x[..., 4] = 0.1
+    x[-1, ..., 4] = np.nextafter(np.float32(0.1), np.float32(1))
     x = jnp.asarray(x, jnp.float32)
     unit = similarity.unit_channels(x, center=True)
+    flat = np.asarray(x, np.longdouble).reshape(-1, shape[-1])
+    flat = flat - flat.mean(0)
+    norms = np.sqrt((flat**2).sum(0))
+    flat = flat / np.where(norms > 0, norms, 1)
+    largest = np.abs(flat).max(0) + (norms == 0)
+    error = np.abs(np.asarray(unit).reshape(flat.shape) - flat)
+    assert (error <= 1e-6 * largest).all()
     got = similarity.max_gram(x, unit=True)
     np.testing.assert_allclose(got, similarity.max_gram(unit), atol=1e-6)
-    flat = np.asarray(x, np.float64).reshape(-1, shape[-1])
-    flat = flat - flat.mean(0)
-    flat /= np.maximum(np.sqrt((flat**2).sum(0)), 1e-30)
-    np.testing.assert_allclose(unit.reshape(flat.shape), flat, atol=1e-6)
-    parts = flat.reshape(shape[0], -1, shape[-1])
+    parts = np.float64(flat.reshape(shape[0], -1, shape[-1]))
     expected = np.einsum("ipc,jpc->ijc", parts, parts).max(-1)
     np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_unit_channels_at_the_ends_of_float32():
+    x = jnp.array([[3e38, 2e-38, 0.0], [-3e38, 2e-38, 0.0]], jnp.float32)
+    root = 0.5**0.5
+    expected = [[root, root, 0], [-root, root, 0]]
+    np.testing.assert_allclose(similarity.unit_channels(x), expected, rtol=1e-6)
+
+
+def test_max_gram_of_many_samples():
+    """More than strips of 256 rows are used for."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4200, 2, 2)), jnp.float32)
+    got = similarity.max_gram(x)
+    expected = np.maximum(*(np.asarray(x[..., c] @ x[..., c].T) for c in range(2)))
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_what_is_finite_in_spite_of_an_infinite_sum():
+    big = jnp.full((3000, 2), 6e4, jnp.float16)
+    assert jnp.isfinite(similarity.unit_channels(big)).all()
+    with pytest.raises(ValueError, match="values that are not finite"):
+        similarity.unit_channels(jnp.array([[jnp.inf], [-jnp.inf]]))
+
+
+def test_a_fixed_reference_inside_of_jit():
+    """Closed over it is an array, and what is made of it there is traced."""
+    x, y = (jnp.asarray(z) for z in (X, Y))
+    expected = similarity.g_relu_cka(x, y)
+    got = jax.jit(lambda y: similarity.g_relu_cka(x, y))(y)
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+    each = jax.lax.map(lambda y: similarity.linear_cka(x, y), jnp.stack([x, y]))
+    np.testing.assert_allclose(each[0], 1)
+    with pytest.raises(ValueError, match="g_relu_cka: y has values that are not"):
+        jax.grad(lambda y: similarity.g_relu_cka(x, y))(y * jnp.nan)

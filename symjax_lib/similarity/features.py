@@ -4,7 +4,6 @@ Features are `[N, ..., C]`: samples, space (any number of axes, or none), channe
 Groups act on the channels only; a sample at a place in space is one observation.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
