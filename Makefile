@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
 	@touch $@
 
-quickstart: $(STAMP)  ## train four small networks on digits and write the report (a minute once installed)
+quickstart: $(STAMP)  ## train four small networks on digits and write the report (three minutes once installed)
 	$(BIN)/python -m train digits_quick --out $(RUN) --resume
 	$(BIN)/python -m analysis report --run $(RUN)
 

@@ -128,7 +128,6 @@ def main(args: Arguments) -> Path:
 
 def _main(args: Arguments, alphas: tuple[float, ...]) -> Path:
     devices.keep_freed_memory()
-    data = _open(args)
     source = dissect_source.find(
         args.network,
         model=args.model,
@@ -136,6 +135,7 @@ def _main(args: Arguments, alphas: tuple[float, ...]) -> Path:
         data_dir=args.data_dir,
         seed=args.seed,
     )
+    data = _open(args)
     made_of = _made_of(args, source)
     if not output.is_complete(args.out, made_of):
         height, width = data.read(0).image.shape[:2]

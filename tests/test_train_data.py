@@ -227,6 +227,7 @@ def test_a_file_of_images_and_labels(tmp_path):
         ({"images": np.zeros((0, 4, 4, 3), np.uint8), "labels": []}, "fraction|uint8"),
         ({"labels": np.arange(5)}, "6 images and 5 labels"),
         ({"labels": np.arange(6) % 2 + 0.5}, "integers"),
+        ({"labels": np.eye(6)}, r"must be 6 integers, .* \(6, 6\) of float64"),
         ({"labels": np.arange(6) // 3 * 2}, "without a gap"),
         ({"labels": np.arange(6) // 3 - 1}, "without a gap"),
         ({"labels": None}, "must have the arrays train_images.*it has images"),

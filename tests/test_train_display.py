@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
-def test_one_line_for_all_seeds_on_a_terminal_and_none_elsewhere(monkeypatch, stream):
+def test_one_line_for_all_seeds_on_a_terminal_and_few_elsewhere(monkeypatch, stream):
     monkeypatch.setattr(display.sys, "stderr", stream)
     monkeypatch.setattr(display.tqdm, "monitor_interval", 0)
     with display.line(TINY) as progress:
@@ -28,6 +28,21 @@ def test_one_line_for_all_seeds_on_a_terminal_and_none_elsewhere(monkeypatch, st
     assert ("6/8" in stream.getvalue()) == stream.isatty()
     assert ("validation 90.0%" in stream.getvalue()) == stream.isatty()
     assert stream.isatty() or not stream.getvalue()
+
+
+def test_lines_elsewhere_come_now_and_then(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(display.sys, "stderr", stream)
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    with display.line(TINY) as progress:
+        for now[0], epoch in ((20.0, 1), (40.0, 2), (60.0, 3), (80.0, 4)):
+            progress(0, epoch, ROW)
+    lines = stream.getvalue().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["2 of 8 epochs", "4 of 8 epochs"]
+    with display.line(TINY, quiet=True) as progress:
+        now[0] += 100
+        progress(0, 1, ROW)
+    assert stream.getvalue().splitlines() == lines
 
 
 def test_diverged_seeds_are_counted_and_not_shown():

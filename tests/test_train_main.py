@@ -61,6 +61,8 @@ def test_a_sweep_is_a_run_for_each_value():
     assert slopes == [0.0, 0.01, 0.1, 0.5, 0.9, 1.0]
     assert runs[2].out == Path("x/negative_slope_0.1")
     assert {run.config.seeds for run in runs} == {3}
+    with pytest.raises(UserError, match="leave --negative-slope out, or give it to"):
+        command.runs(["resnet20_leaky", "--out", "x", "--negative-slope", "0.1"])
     (run,) = command.runs(["resnet20", "--out", "x"])
     assert (run.out, run.config) == (Path("x"), PRESETS["resnet20"])
 
@@ -71,6 +73,8 @@ def test_a_range_of_seeds():
         assert list(config.numbers) == list(range(32, 64))
     config = command.parse(["digits_quick", "--out", "3:4", "--seeds", "0:2"]).config
     assert list(config.numbers) == [0, 1]
+    with pytest.raises(UserError, match="--seeds 4:2 has no seed; A:B are those"):
+        command.parse(["digits_quick", "--out", "x", "--seeds", "4:2"])
     with pytest.raises(UserError, match="seeds is -1"):
         configs.check(dataclasses.replace(config, seeds=-1))
 

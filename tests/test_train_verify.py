@@ -112,3 +112,9 @@ def test_diverged_seeds_are_in_the_manifest(tmp_path):
     assert noted["diverged"] == result.manifest["diverged"] == [0, 1]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.variables))
     assert wrong(tmp_path / "run") == []
+
+
+def test_a_file_is_said_to_be_checked_when_it_is_read(straight, tmp_path):
+    zoo.export(straight[0], tmp_path / "a.npz")
+    with pytest.raises(UserError, match=r"a.npz is a file; verify checks"):
+        next(iter(verify.verify(tmp_path / "a.npz")))

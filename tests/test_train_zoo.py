@@ -167,8 +167,40 @@ def test_more_seeds_train_the_missing_ones_only(tmp_path, straight):
     ]  # fmt: skip
     assert_same_zoo(grown, straight[1])
     assert grown.config == TINY
-    with pytest.raises(UserError, match="seeds are 0:2 there and 0:1 here, fewer"):
-        zoo.train(dataclasses.replace(TINY, seeds=1), tmp_path / "run", resume=True)
+
+
+def test_the_command_that_adds_seeds_goes_on_after_a_stop(tmp_path, straight):
+    run = tmp_path / "run"
+    zoo.train(dataclasses.replace(TINY, seeds=1), run)
+    more = dataclasses.replace(TINY, first_seed=1, seeds=1)
+
+    def stop(seed, epochs, _):
+        if (seed, epochs) == (1, 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train(more, run, resume=True, progress=stop)
+    with pytest.raises(UserError, match="1 of the 2 seeds"):
+        zoo.load(run)
+    assert_same_zoo(zoo.train(more, run, resume=True), straight[1])
+    assert_same_zoo(zoo.train(more, run, resume=True), straight[1])
+
+
+def test_the_folder_of_a_sweep_is_said_to_be_one(tmp_path):
+    zoo.train(dataclasses.replace(TINY, seeds=1, epochs=1), tmp_path / "sweep" / "a")
+    with pytest.raises(UserError, match="sweep is a sweep; name one of its runs: a"):
+        zoo.load(tmp_path / "sweep")
+
+
+def test_images_that_a_model_does_not_take_leave_no_folder(tmp_path):
+    run = tmp_path / "run"
+    np.savez(tmp_path / "small.npz", **arrays(size=3)._asdict())
+    config = dataclasses.replace(
+        TINY, model="myrtle_cnn", dataset=str(tmp_path / "small.npz")
+    )
+    with pytest.raises(UserError, match=r"take images .*\(3, 3, 1\): .* at least 8x8"):
+        zoo.train(config, run)
+    assert not run.exists()
 
 
 def test_seeds_that_come_later_or_before_are_those_of_one_run(tmp_path):

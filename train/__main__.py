@@ -49,7 +49,7 @@ class Arguments:
     """Folder of TensorFlow Datasets; by default $TFDS_DATA_DIR, then
     ~/tensorflow_datasets."""
     distributed: bool = False
-    """Share the seeds with the other processes of this job, see README."""
+    """Share the seeds with the other processes of this job, see docs/training.md."""
     tensorboard: bool = False
     """Write the metrics as TensorBoard's events, too."""
 
@@ -69,14 +69,11 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
             f"train: no config {argv[0]!r}; there are {', '.join(presets.PRESETS)}."
         )
     choices = {
-        name: (
-            f"{preset.model}, width {preset.width}, on {preset.dataset}",
-            Arguments(preset, tyro.MISSING),
-        )
+        name: (presets.summary(name), Arguments(preset, tyro.MISSING))
         for name, preset in presets.PRESETS.items()
     }
     return tyro.extras.overridable_config_cli(
-        choices, prog="python -m train", args=_with_ranges(argv)
+        choices, prog="python -m train", description=__doc__, args=_with_ranges(argv)
     )
 
 
@@ -87,6 +84,11 @@ def _with_ranges(argv: Sequence[str]) -> list[str]:
         ends = re.fullmatch(r"(--seeds=)?(\d+):(\d+)", word)
         if ends and (ends[1] or words[-1:] == ["--seeds"]):
             first, count = int(ends[2]), int(ends[3]) - int(ends[2])
+            if count < 1:
+                raise UserError(
+                    f"train: --seeds {ends[2]}:{ends[3]} has no seed; A:B are those "
+                    "from A to B - 1."
+                )
             words += [f"{ends[1] or ''}{count}", "--first-seed", str(first)]
         else:
             words.append(word)

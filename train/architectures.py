@@ -3,6 +3,8 @@
 import functools
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from symjax_lib import models
@@ -23,6 +25,28 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "cct": models.CCT,
     "mlp": lambda width, **options: models.MLP(features=(width, width), **options),
 }
+
+
+def check(config: Config, num_classes: int, image_shape: tuple[int, ...]) -> None:
+    """Refuses images that a model does not take.
+
+    Args:
+      config: names the model.
+      num_classes: of the data set.
+      image_shape: `(H, W, C)`.
+
+    Raises:
+      UserError: says what the model takes.
+    """
+    model = make_model(config, num_classes)
+    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    try:
+        jax.eval_shape(model.init, jax.random.key(0), image)
+    except ValueError as error:
+        raise UserError(
+            f"train: {config.model} does not take images of {config.dataset}, "
+            f"{image_shape}: {error}"
+        ) from error
 
 
 def make_model(config: Config, num_classes: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,14 +12,16 @@ from tqdm import tqdm
 from train.configs import Config
 from train.group import Progress
 
+_PAUSE = 30  # seconds between two lines
+
 
 @contextlib.contextmanager
 def line(config: Config, *, quiet: bool = False) -> Iterator[Progress]:
     """Gives a progress function that keeps one line up to date.
 
     It shows how many epochs of all seeds are done and the time left, and quantiles over
-    seeds of the latest loss and accuracy on the held-out images; nothing if standard
-    error is not a terminal.
+    seeds of the latest loss and accuracy on the held-out images. Where standard error
+    is not a terminal it writes a new line, at most two a minute.
 
     Args:
       config: of the run.
@@ -27,15 +30,21 @@ def line(config: Config, *, quiet: bool = False) -> Iterator[Progress]:
     epochs: dict[int, int] = {}
     latest: dict[int, Mapping[str, Any]] = {}
     total = config.seeds * config.epochs
-    hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=total, unit="epoch", disable=hidden) as bar:
+    terminal = sys.stderr.isatty()
+    told = time.monotonic()
+    with tqdm(total=total, unit="epoch", disable=quiet or not terminal) as bar:
 
         def progress(seed: int, done: int, metrics: Mapping[str, Any]) -> None:
+            nonlocal told
             epochs[seed] = done
             if metrics:  # there are none for a seed that was finished before
                 latest[seed] = metrics
                 bar.set_postfix_str(postfix(latest), refresh=False)
             bar.update(sum(epochs.values()) - bar.n)
+            if not (terminal or quiet) and latest and time.monotonic() - told > _PAUSE:
+                told = time.monotonic()
+                number = sum(epochs.values())
+                sys.stderr.write(f"{number} of {total} epochs, {postfix(latest)}\n")
 
         yield progress
 

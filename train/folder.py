@@ -39,11 +39,11 @@ def check(run: Path, config: Config, *, resume: bool) -> Config:
     Args:
       run: the folder; it need not exist.
       config: what is going to be trained.
-      resume: whether a run of the same config may be there. It may have fewer seeds, or
-        those before or after.
+      resume: whether a run of the same config may be there. It may have other seeds, if
+        they are some of these or next to them.
 
     Returns:
-      The config, with the seeds that are there.
+      The config, with the seeds that are there and those that are asked for.
 
     Raises:
       UserError: it must not be written to; the message says why and what to do.
@@ -62,7 +62,12 @@ def check(run: Path, config: Config, *, resume: bool) -> Config:
         for name, value in here.items()
         if value != there[name] and name not in _FREE
     ]
-    differing.extend(_against(known.numbers, config.numbers))
+    there, here = known.numbers, config.numbers
+    if here.start > there.stop or here.stop < there.start:
+        differing.append(
+            f"seeds are {there.start}:{there.stop} there and {here.start}:{here.stop} "
+            "here, with a gap between them"
+        )
     if differing:
         raise UserError(
             f"train: {run} holds a run of another config: {', '.join(differing)}. "
@@ -77,18 +82,6 @@ def check(run: Path, config: Config, *, resume: bool) -> Config:
     first = min(known.first_seed, config.first_seed)
     last = max(known.numbers.stop, config.numbers.stop)
     return dataclasses.replace(config, first_seed=first, seeds=last - first)
-
-
-def _against(there: range, here: range) -> list[str]:
-    """Returns why seeds cannot be those of one run with seeds that are there."""
-    told = (
-        f"seeds are {there.start}:{there.stop} there and {here.start}:{here.stop} here"
-    )
-    if here != there and here.start >= there.start and here.stop <= there.stop:
-        return [f"{told}, fewer"]
-    if here.start > there.stop or here.stop < there.start:
-        return [f"{told}, with a gap between them"]
-    return []
 
 
 @contextlib.contextmanager

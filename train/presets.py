@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from train.configs import Config
+from train.configs import Config, UserError
 
 _RESNET20 = Config(model="resnet20", width=16)
 
@@ -87,6 +87,9 @@ def sweep(name: str, config: Config) -> dict[str, Config]:
       A config for each value of the field that is swept, by a name such as
       `negative_slope_0.1`; or the config itself by the name ``""``.
 
+    Raises:
+      UserError: the config has a value of its own in the field that is swept.
+
     Example:
       >>> list(sweep("resnet20_leaky", PRESETS["resnet20_leaky"]))[:2]
       ['negative_slope_0.0', 'negative_slope_0.01']
@@ -96,10 +99,30 @@ def sweep(name: str, config: Config) -> dict[str, Config]:
     if name not in SWEEPS:
         return {"": config}
     field, values = SWEEPS[name]
+    if getattr(config, field) != getattr(PRESETS[name], field):
+        raise UserError(
+            f"train: {name} trains one zoo for each {field} of {list(values)}; leave "
+            f"--{field.replace('_', '-')} out, or give it to another preset of "
+            f"{config.model}."
+        )
     return {
         f"{field}_{value}": dataclasses.replace(config, **{field: value})
         for value in values
     }
+
+
+def summary(name: str) -> str:
+    """Returns what a preset is in a line.
+
+    Args:
+      name: of a preset.
+    """
+    preset = PRESETS[name]
+    text = f"{preset.model}, width {preset.width}, on {preset.dataset}"
+    if name in SWEEPS:
+        field, values = SWEEPS[name]
+        text += f", a zoo for each {field} of {', '.join(map(str, values))}"
+    return text
 
 
 def listing() -> str:

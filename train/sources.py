@@ -58,7 +58,9 @@ def _npz(path: Path) -> Arrays:
                 f"load: {path} has {len(stored['images'])} images and "
                 f"{len(stored['labels'])} labels; there must be one for each."
             )
-        return _every_fifth(stored["images"], stored["labels"])
+        images, labels = stored["images"], stored["labels"]
+        check(str(path), Arrays(images, labels, images, labels))
+        return _every_fifth(images, labels)
     raise UserError(
         f"load: {path} must have the arrays {', '.join(Arrays._fields)}, or images and "
         f"labels; it has {', '.join(stored) or 'none'}."

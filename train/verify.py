@@ -42,6 +42,11 @@ def verify(run: str | Path, *, data_dir: str | Path | None = None) -> Iterator[C
       UserError: there is no run, it is not finished, or a file is damaged.
     """
     run = Path(run)
+    if run.is_file():
+        raise UserError(
+            f"train: {run} is a file; verify checks a run's folder, and a file is "
+            "checked against its manifest whenever it is read."
+        )
     result = zoo.load(run)
     yield Check("config", True, "that of the manifest")
     yield from _checkpoints(run, result)

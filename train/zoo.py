@@ -130,6 +130,7 @@ def _train(
     dataset: data.Dataset,
     progress: group.Progress,
 ) -> None:
+    architectures.check(config, dataset.num_classes, dataset.image_shape)
     functions = ensemble.make_functions(config, dataset)
     finished = sorted(set(config.numbers) - set(missing))
     kept = _finals(config, dataset.num_classes, dataset.image_shape, run, finished)
@@ -189,7 +190,10 @@ def load(run: str | Path) -> Zoo:
 def _read(run: Path) -> tuple[Config, dict[str, Any], Any, dict[str, np.ndarray]]:
     """Returns config, manifest, stacked variables and metrics of a folder."""
     if not (run / "config.json").exists():
-        raise UserError(f"load: {run} holds no run; `python -m train` makes one.")
+        inside = sorted(path.parent.name for path in run.glob("*/config.json"))
+        what = f"is a sweep; name one of its runs: {', '.join(inside)}"
+        none = "holds no run; `python -m train` makes one"
+        raise UserError(f"load: {run} {what if inside else none}.")
     config = folder.read_config(run)
     if missing := folder.missing_seeds(config, run):
         raise UserError(
