@@ -47,8 +47,8 @@ class Arguments:
     out: Path
     """Folder to write."""
     model: str = "resnet50"
-    """What a file has weights of: resnet50, resnet50_no_residual_relu, convnext_tiny,
-    efficientnet_lite0 or thin_resnet50."""
+    """What a file has weights of, or an untrained network is: resnet50,
+    resnet50_no_residual_relu, convnext_tiny, efficientnet_lite0 or thin_resnet50."""
     number: int = 0
     """Of the seed, for a run."""
     data_dir: Path | None = None

@@ -44,14 +44,13 @@ def find(
     path = Path(network)
     if network == UNTRAINED:
         key = stream(root_key(seed), "untrained")
-        load: Any = lambda size: vision.load(None, model, size, key=key)
+        load: Any = lambda size: vision.untrained(model, size, key=key)
         return Source(f"{model}, {UNTRAINED}", "none", load)
     if _is_run(path):
         load = lambda size: vision.load_run(path, number=number, data_dir=data_dir)
         return Source(f"{path.name}, seed {number}", output.hash_of_run(path), load)
     if path.is_file():
-        key = root_key(seed)  # which is not used
-        load = lambda size: vision.load(path, model, size, key=key)
+        load = lambda size: vision.load(path, model, size)
         return Source(f"{model}, {path.name}", output.hash_of([path]), load)
     what = f"{path} is a folder without a run"
     raise UserError(

@@ -87,36 +87,49 @@ class Network(NamedTuple):
     features: Features
 
 
-def load(
-    file: Path | None, name: str, size: tuple[int, int], *, key: jax.Array
-) -> Network:
+def load(file: Path, name: str, size: tuple[int, int]) -> Network:
     """Loads a network for large images.
 
     Args:
-      file: `.npz` or `.safetensors` with weights in PyTorch's names; None for an
-        untrained network.
+      file: `.npz` or `.safetensors` with weights in PyTorch's names.
       name: one of `MODELS`.
       size: height and width of the images.
-      key: of the untrained network.
 
     Raises:
       UserError: there is no such model, or the file was not read.
     """
+    architecture = _architecture(name)
+    model: Any = architecture.model
+    try:
+        state = architecture.renamed(models.convert.read(file))
+        variables = models.convert.from_torch(model, state, image_shape=(*size, 3))
+    except (OSError, ValueError) as error:
+        raise UserError(f"analysis: {file} was not read: {error}") from error
+    return Network(name, architecture.layers, features_of(architecture, variables))
+
+
+def untrained(name: str, size: tuple[int, int], *, key: jax.Array) -> Network:
+    """Makes a network for large images that is not trained.
+
+    Args:
+      name: one of `MODELS`.
+      size: height and width of the images.
+      key: of its weights.
+
+    Raises:
+      UserError: there is no such model.
+    """
+    architecture = _architecture(name)
+    model: Any = architecture.model
+    variables = jax.jit(model.init)(key, jnp.zeros((1, *size, 3)))
+    features = features_of(architecture, variables)
+    return Network(f"untrained {name}", architecture.layers, features)
+
+
+def _architecture(name: str) -> Architecture:
     if name not in MODELS:
         raise UserError(f"analysis: --model is {name!r}, there are {list(MODELS)}.")
-    architecture = MODELS[name]
-    shape = (*size, 3)
-    model: Any = architecture.model
-    if file is None:
-        variables = jax.jit(model.init)(key, jnp.zeros((1, *shape)))
-        name = f"untrained {name}"
-    else:
-        try:
-            state = architecture.renamed(models.convert.read(file))
-            variables = models.convert.from_torch(model, state, image_shape=shape)
-        except (OSError, ValueError) as error:
-            raise UserError(f"analysis: {file} was not read: {error}") from error
-    return Network(name, architecture.layers, features_of(architecture, variables))
+    return MODELS[name]
 
 
 def load_run(run: Path, *, number: int, data_dir: Path | None) -> Network:

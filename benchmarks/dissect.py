@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     devices.keep_freed_memory()
     key = jax.random.key(0)
-    features = vision.load(None, "thin_resnet50", (SIZE, SIZE), key=key).features
+    features = vision.untrained("thin_resnet50", (SIZE, SIZE), key=key).features
     data = _random(args.images)
     images = np.stack([data.read(i).image for i in range(8)])
     forward = min(machine.seconds(lambda: features(images), repeats=args.repeats)) / 8
