@@ -128,7 +128,7 @@ def unit_channels(x: ArrayLike, *, center: bool = False) -> jax.Array:
       [[1.0, 0.0], [0.0, 0.0]]
     """
     x = as_features("unit_channels", "x", x)
-    return _unit_channels(x, unit_map(flatten(x), center=center))
+    return _unit_channels(x, unit_map(x, center=center))
 
 
 @jax.jit
@@ -162,26 +162,30 @@ class UnitMap(NamedTuple):
 
 
 def unit_map(x: jax.Array, *, center: bool) -> UnitMap:
-    """Finds what brings every column of `[observations, C]` to unit norm.
+    """Finds what brings every channel of `[..., C]` to unit norm over all other axes.
 
     It reads `x`, and no array as large as it is written.
 
     Args:
-      x: `[observations, C]`.
+      x: `[..., C]`.
       center: subtract from every column its mean first.
     """
-    # Programs of their own: in one XLA would write what they share.
-    first, mean = _center(x) if center else (jnp.zeros_like(x[0]),) * 2
+    # Programs of their own: in one XLA would write what they share. Outside of them
+    # `flatten` would be a copy.
+    zero = jnp.zeros(x.shape[-1], x.dtype)
+    first, mean = _center(x) if center else (zero, zero)
     return _unit_map(x, first, mean)
 
 
 @jax.jit
 def _center(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x = flatten(x)
     return x[0], (x - x[0]).mean(axis=0)
 
 
 @jax.jit
 def _unit_map(x: jax.Array, first: jax.Array, mean: jax.Array) -> UnitMap:
+    x = flatten(x)
     largest = jnp.maximum(x.max(axis=0) - first - mean, first - x.min(axis=0) + mean)
     # Squares of the values as they are could overflow or vanish. The power of two is
     # applied in halves, because its reciprocal alone could as well.

@@ -41,7 +41,7 @@ def max_gram(x: ArrayLike, *, unit: bool = False) -> jax.Array:
     x = features.as_features("max_gram", "x", x)
     unit_map = None
     if unit:
-        unit_map = features.unit_map(features.flatten(x), center=True).by_channel()
+        unit_map = features.unit_map(x, center=True).by_channel()
     # Programs of their own: in one XLA would transpose and copy in one slow loop.
     return _gram(_channels_first(x), unit_map)
 
