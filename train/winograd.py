@@ -160,4 +160,5 @@ def _is_faster(layer: nn.Module, args: tuple) -> bool:
         return False
     height, width, channels = x.shape[1:]
     # Measured: for few channels or large maps the transformations take too long.
-    return height % 4 == width % 4 == 0 and channels >= (32 if height <= 16 else 64)
+    enough = channels >= (32 if height <= 16 else 64) and layer.features >= 64
+    return height % 4 == width % 4 == 0 and enough
