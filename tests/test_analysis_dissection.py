@@ -27,8 +27,6 @@ from symjax_lib import dissection as library, models, tracing
 from train import data as datasets, zoo as training
 from train.configs import UserError
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 @pytest.fixture
 def small(monkeypatch):

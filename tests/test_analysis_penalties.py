@@ -20,8 +20,6 @@ from analysis.subject import Images, Layer
 from symjax_lib import models, stitching, tracing
 from train.configs import UserError
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 CLASSES = ("full", "rank 1", "G_ReLU", "least squares")
 LAYERS = (Layer("first", "", 6), Layer("second", "", 6, inside=True))
 

@@ -14,8 +14,6 @@ from symjax_lib import groups, models
 from train import data, ensemble, presets, zoo
 from train.configs import UserError
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 CONFIG = dataclasses.replace(
     presets.PRESETS["digits_quick"],
     model=rotation.MODEL,

@@ -10,8 +10,6 @@ from analysis import __main__ as command, slopes, statistics
 from train import presets, zoo
 from train.configs import UserError
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 CONFIG = dataclasses.replace(
     presets.PRESETS["digits_quick"],
     model="mlp", width=6, epochs=2, seeds=2, shift=0,

@@ -10,8 +10,6 @@ from scipy.optimize import linear_sum_assignment
 
 from symjax_lib import assignment
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 def total(score, columns):
     score = np.asarray(score, np.float64)

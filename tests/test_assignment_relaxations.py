@@ -9,8 +9,6 @@ from scipy import optimize
 
 from symjax_lib import assignment
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 def test_birkhoff_projection_is_that_of_the_oracles():
     for case in oracles.load("birkhoff_projection").values():

@@ -9,8 +9,6 @@ from thinned import some
 
 from symjax_lib import groups
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 SIZES = (0, 1, 2, 5, 16)
 
 

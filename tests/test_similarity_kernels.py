@@ -13,8 +13,6 @@ from thinned import some
 
 from symjax_lib import groups, similarity
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(2, 12, 2, 3, 5)) + 3
 FLAT = X.reshape(12, -1)

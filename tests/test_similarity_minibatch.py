@@ -12,7 +12,6 @@ import pytest
 from symjax_lib import similarity
 from symjax_lib.similarity import minibatch
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
 LINEAR = similarity.linear_gram
 FIXED_RBF = functools.partial(similarity.rbf_gram, sigma=2.0)
 

@@ -12,8 +12,6 @@ from thinned import some
 
 from symjax_lib import similarity
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 PRECISIONS = pytest.mark.parametrize(
     "x64", some([True, False], every=2), ids=["float64", "float32"]
 )

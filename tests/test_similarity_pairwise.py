@@ -11,8 +11,6 @@ import pytest
 
 from symjax_lib import similarity
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 X = jax.random.normal(jax.random.key(0), (5, 12, 2, 3))
 
 

@@ -12,7 +12,6 @@ from thinned import some
 from symjax_lib import groups, similarity
 from symjax_lib.similarity import streaming
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
 SAMPLES = 37
 SHAPES = {"early": (4, 4, 6), "late": (2, 2, 10), "narrow": (4, 4, 3)}
 

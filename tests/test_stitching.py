@@ -12,8 +12,6 @@ from digit_networks import NET, WIDTHS, Net
 from symjax_lib import groups, stitching, symmetry, tracing
 from symjax_lib.tracing import tap
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 @pytest.fixture(scope="module")
 def digits():

@@ -14,8 +14,6 @@ from digit_networks import NET, WIDTHS, digits, networks
 from symjax_lib import stitching, tracing
 from symjax_lib.stitching import Search, batches, halves
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 ADAM, SGD, WILD = optax.adam(2e-2), optax.sgd(1e-2), optax.sgd(1e30)
 KEY = jax.random.key(0)
 

@@ -8,8 +8,6 @@ import pytest
 from symjax_lib import assignment, groups, stitching
 from symjax_lib.stitching.polytopes import RELAXATIONS
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 N = 6
 KEY = jax.random.key(0)
 WITH_PERMUTATION = {

@@ -12,8 +12,6 @@ from thinned import some
 from symjax_lib import groups, intertwiners, symmetry, tracing
 from symjax_lib.tracing import tap
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 TABLE = intertwiners.TABLE
 IMAGES = jax.random.normal(jax.random.key(5), (3, 8, 8, 2))
 

@@ -14,8 +14,6 @@ from thinned import some
 
 from symjax_lib import symmetry
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 HEAD, RELU, TANH = Dense(2), Act("relu"), Act("tanh")
 NETS = {
     "relu": Architecture((5, 3), (Dense(4), RELU, Dense(3), RELU, HEAD)),

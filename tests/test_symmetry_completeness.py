@@ -58,8 +58,6 @@ from scaling_nullity import nullity
 
 from symjax_lib import symmetry
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 VECTORS, SEQUENCES, IMAGES, TOKENS = (5, 3), (3, 4, 3), (3, 4, 4, 2), (3, 4)
 VOCABULARY = 5
 RELU, TANH, GELU, HEAD, POOL = (

@@ -11,8 +11,6 @@ from thinned import some
 
 from symjax_lib import groups, symmetry
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 HEAD, RELU = Dense(2), Act("relu")
 POOL = GlobalPool()
 NETS = {

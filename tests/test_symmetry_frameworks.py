@@ -18,8 +18,6 @@ from thinned import some
 
 from symjax_lib import symmetry
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 VECTORS = np.random.default_rng(0).normal(size=(6, 3))
 SEQUENCES = np.random.default_rng(0).normal(size=(4, 5, 3))
 IMAGES = np.random.default_rng(0).normal(size=(3, 4, 4, 2))

@@ -10,8 +10,6 @@ from thinned import some
 from symjax_lib import models, symmetry
 from symjax_lib.models.efficientnet_lite import Stage
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 IMAGE = (32, 32, 3)
 # Convolutions that write to the streams of the four stages of a ResNet50, each with a
 # scaling that its BatchNorm undoes; one more for the rectifier behind.

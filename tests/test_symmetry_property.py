@@ -21,8 +21,6 @@ from strategies import HEAD, architectures, plain
 
 from symjax_lib import symmetry, tracing
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 TOLERANCE = 1e-9
 settings.register_profile(
     "symmetry",

@@ -11,8 +11,6 @@ from thinned import some
 from symjax_lib import jaxprs, symmetry
 from symjax_lib.symmetry import rewriting
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 12)), jnp.float32)
 
 

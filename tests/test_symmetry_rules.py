@@ -16,8 +16,6 @@ from thinned import some
 
 from symjax_lib import symmetry
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 relu = jax.nn.relu
 X = np.random.default_rng(0).normal(size=(16, 3))
 IMAGES = np.random.default_rng(0).normal(size=(2, 6, 6, 4))

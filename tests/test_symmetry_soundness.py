@@ -17,8 +17,6 @@ from thinned import some
 
 from symjax_lib import groups, symmetry
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 relu = jax.nn.relu
 TOKENS = np.array([[0, 1, 5], [2, 3, 6]])
 ORDERS = np.array([[0, 1, 2], [3, 2, 1]])

@@ -13,8 +13,6 @@ from scaling_nullity import draw_variables
 from symjax_lib import symmetry
 from symjax_lib.tracing import tap
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 X = np.random.default_rng(0).normal(size=(7, 3))
 
 

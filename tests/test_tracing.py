@@ -10,8 +10,6 @@ from thinned import some
 from symjax_lib import jaxprs, tracing
 from symjax_lib.tracing import tap
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 class Block(nn.Module):
     """A residual block with a projection shortcut and taps inside and after."""

@@ -11,8 +11,6 @@ from analysis import subject
 from train import __main__ as command, archive, sources, zoo
 from train.configs import UserError
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):

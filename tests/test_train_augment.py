@@ -8,8 +8,6 @@ import pytest
 
 from train.augment import augment
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 FILL = np.array([7, 8, 9], np.uint8)
 
 

@@ -10,8 +10,6 @@ import pytest
 
 from train import batch_norm
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 def results(layer, x, dy, *, intercepted):
     variables = layer.init(jax.random.key(0), x)

@@ -11,8 +11,6 @@ from train.architectures import MODELS
 from train.configs import UserError
 from train.presets import PRESETS
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 def functions_of(name):
     preset = PRESETS[name]

@@ -9,8 +9,6 @@ from zoos import TINY, fake
 
 from train import data, ensemble, epoch
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 CONFIG = dataclasses.replace(TINY, strategy="vmap", mixup=0.4, cutmix=1.0)
 
 

@@ -6,8 +6,6 @@ from zoos import TINY, fake
 
 from train import ensemble, grouping, memory
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 VMAPPED = dataclasses.replace(TINY, strategy="vmap")
 
 

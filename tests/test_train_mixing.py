@@ -5,8 +5,6 @@ import pytest
 
 from train import mixing
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 N, SIDE, CLASSES = 6, 8, 3
 
 

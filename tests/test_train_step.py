@@ -14,8 +14,6 @@ from train import optimisers, step
 from train.configs import Config
 from train.presets import PRESETS
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 N, CLASSES = 12, 3
 
 

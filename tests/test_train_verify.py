@@ -10,8 +10,6 @@ from zoos import TINY, arrays
 from train import __main__ as command, sources, verify, zoo
 from train.configs import UserError
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):

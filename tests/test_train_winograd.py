@@ -9,8 +9,6 @@ from thinned import some
 
 from train import winograd
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 
 def plain(x, kernel):
     numbers = ("NHWC", "HWIO", "NHWC")
