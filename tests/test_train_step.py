@@ -324,8 +324,9 @@ def test_a_step_that_is_not_finite_is_not_taken_nor_any_after_it():
 
 
 def test_dropout_has_a_new_key_every_step():
-    images, labels = jnp.zeros((4, 32, 32, 3), jnp.uint8), jnp.zeros(4, int)
-    model = models.CCT(width=8, num_layers=1, num_heads=2, attention_dropout=0.5)
+    images = jax.random.bits(jax.random.key(1), (4, 32, 32, 3), jnp.uint8)
+    labels = jnp.zeros(4, int)
+    model = models.CCT(width=8, num_layers=1, num_heads=2, dropout=0.5)
     still = optax.sgd(0.0)
     take = jax.jit(
         step.make_train_step(
