@@ -159,6 +159,7 @@ def _is_faster(layer: nn.Module, args: tuple) -> bool:
     if x.ndim != 4 or not x.dtype == layer.param_dtype == jnp.float32:
         return False
     height, width, channels = x.shape[1:]
-    # Measured: for few channels or large maps the transformations take too long.
+    # Measured: for few channels or results, or large maps, the transformations take too
+    # long.
     enough = channels >= (32 if height <= 16 else 64) and layer.features >= 64
     return height % 4 == width % 4 == 0 and enough

@@ -168,7 +168,7 @@ def unit_map(x: jax.Array, *, center: bool) -> UnitMap:
 
     Args:
       x: `[..., C]`.
-      center: subtract from every column its mean first.
+      center: subtract from every channel its mean first.
     """
     # Programs of their own: in one XLA would write what they share. Outside of them
     # `flatten` would be a copy.
