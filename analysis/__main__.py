@@ -151,8 +151,8 @@ if __name__ == "__main__":
             print(dissect_command.main(dissect_command.parse(sys.argv[2:])))
         else:
             wanted = parse()
-            if wanted.experiment == "figure4":
-                devices.use_cores()  # it trains, and seeds are shared over cores
+            if wanted.experiment in experiments.ON_CORES:
+                devices.use_cores()
             main(wanted)
     except UserError as error:
         sys.exit(str(error))

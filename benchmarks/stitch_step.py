@@ -3,12 +3,14 @@
     python -m benchmarks.stitch_step --layer 1 --stitch full --width 16
 
 Random images, two Myrtle CNNs; the front in evaluation mode without gradients, the back
-in training mode with its weights frozen, plain SGD on the stitch. With `--front each`
-the front runs at every step, as there; with `once` its features are kept, as
-`stitching.fit` keeps them. Prints one JSON line.
+in training mode with its weights frozen, plain SGD on the stitches, by default as many
+as there are cores, searched as `stitching.fit_all` does. With `--front each` the front
+runs at every step, as there; with `once` its features are kept for three epochs, which
+the times include. Prints one JSON line.
 """
 
 import argparse
+import functools
 import json
 import statistics
 
@@ -18,11 +20,10 @@ import numpy as np
 
 from benchmarks import machine
 from symjax_lib import models, stitching
-from symjax_lib.stitching import batches, halves, step
-from symjax_lib.stitching.fitting import PAPER
+from symjax_lib.stitching import batches, halves, places, search, step
 from train import devices, quick
 
-STEPS = 10
+EPOCHS, STEPS = 3, 10
 CLASSES = {
     "full": lambda n: stitching.full(n, decay=1e-4),
     "perm": stitching.g_relu,
@@ -36,14 +37,14 @@ def main() -> None:
     parser.add_argument("--stitch", choices=CLASSES, default="full")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--stitches", type=int, default=1, help="fitted at once")
+    parser.add_argument("--stitches", type=int, default=devices.cores())
     parser.add_argument("--front", choices=("each", "once"), default="once")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    devices.keep_freed_memory()
-    run = _steps(args)
+    devices.use_cores()
+    run = _searches(args)
     times = machine.seconds(run, repeats=args.repeats)
-    images = args.batch * STEPS * args.stitches
+    images = args.batch * STEPS * EPOCHS * args.stitches
     record = {
         "bench": "stitch_step",
         "layer": args.layer,
@@ -59,7 +60,7 @@ def main() -> None:
     print(json.dumps(record))
 
 
-def _steps(args: argparse.Namespace):
+def _searches(args: argparse.Namespace):
     model = models.MyrtleCNN(width=args.width)
     rng = np.random.default_rng(0)
     n = args.batch * STEPS
@@ -75,29 +76,24 @@ def _steps(args: argparse.Namespace):
     )
     layer = model.tap_names[args.layer]
     cut = halves.cut_of(layer)
-    width = args.width * 2**args.layer
-    stitch = CLASSES[args.stitch](width)
     augment = None if args.front == "once" else lambda key, x: x
-    read = batches.make_reader(front, back, cut, images, labels, augment)
-    count = args.stitches
-    program = step.Program(
-        (stitch,) * count, (PAPER,) * count, back.update, layer, training=True
-    )
-    params = [stitch.init(jax.random.key(i)) for i in range(count)]
-    states = [PAPER.init(at) for at in params]
-    held, key = jnp.zeros(count, bool), jax.random.key(0)
+    stitch = CLASSES[args.stitch](args.width * 2**args.layer)
+    behind = step.Back(back.update, layer, training=True)
+    searches = {i: search.Search(stitch) for i in range(args.stitches)}
+    starts = {i: stitch.init(jax.random.key(i)) for i in searches}
 
-    def run():
-        nonlocal params, states
-        for i in range(STEPS):
-            indices = jnp.arange(i * args.batch, (i + 1) * args.batch)
-            data = read(key, indices)
-            params, states, _ = step.step(
-                program, params, states, back.variables, data, held
-            )
-        return params
+    def run(place, key, starts, front, back, images, labels):
+        read = batches.make_reader(front, back, cut, images, labels, augment, place)
+        found = {}
+        for names in place.parts:
+            found |= search.run(
+                key, {name: searches[name] for name in names}, starts, behind,
+                back.variables, read, n, epochs=EPOCHS, batch_size=args.batch,
+            )  # fmt: skip
+        return found
 
-    return run
+    trees = jax.random.key(0), starts, front, back, images, labels
+    return functools.partial(places.everywhere, run, tuple(searches), *trees)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from symjax_lib.stitching.evaluate import (
 )
 from symjax_lib.stitching.fitting import (
     Fitted as Fitted,
-    Search as Search,
     fit as fit,
     fit_all as fit_all,
 )
@@ -44,5 +43,6 @@ from symjax_lib.stitching.network import (
     Network as Network,
     from_linen as from_linen,
 )
+from symjax_lib.stitching.search import Search as Search
 from symjax_lib.stitching.sorting import softsort as softsort
 from symjax_lib.stitching.statistics import refresh as refresh

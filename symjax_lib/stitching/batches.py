@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symjax_lib.stitching import halves
+from symjax_lib.stitching import halves, places
 from symjax_lib.stitching.network import Network
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
@@ -41,6 +41,7 @@ def make_reader(
     images: jax.Array,
     labels: jax.Array,
     augment: Augment | None = None,
+    place: places.Place = places.ALONE,
 ) -> Reader:
     """Returns a function that reads batches; the front runs once, if memory allows.
 
@@ -51,18 +52,20 @@ def make_reader(
       images: `[N, ...]`.
       labels: `[N]`.
       augment: `(key, images) -> images`; then the front runs on every batch.
+      place: of the device that reads.
     """
     run = halves.make_front(front, back, cut)
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     one = jax.tree.leaves(jax.eval_shape(run, images[:1]))
     size = len(images) * sum(leaf.size * leaf.dtype.itemsize for leaf in one)
-    if augment is None and size <= _MEMORY:
+    if augment is None and size <= _MEMORY / place.sharing:
         parts = [run(images[chunk]) for chunk in halves.chunks(len(images))]
         value, rest = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
         kept = Batch(value, rest, images, labels)
-        return lambda key, indices: _gather(kept, indices)
+        return lambda key, indices: place.alive() or _gather(kept, indices)
 
     def read(key: jax.Array, indices: jax.Array) -> Batch:
+        place.alive()
         x, y = _gather((images, labels), indices)
         x = x if augment is None else augment(key, x)
         value, rest = run(x)

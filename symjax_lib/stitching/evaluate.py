@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from symjax_lib.stitching import batches, halves
+from symjax_lib.stitching import batches, halves, places, step
 from symjax_lib.stitching.fitting import Fitted
 from symjax_lib.stitching.maps import Params, Stitch, as_matrix
 from symjax_lib.stitching.network import Network
-from symjax_lib.stitching.statistics import refresh_all
+from symjax_lib.stitching.statistics import refresh_many
 
 Name = TypeVar("Name")
 
@@ -64,23 +64,39 @@ def accuracies(
     if not stitched:
         return {}
     cut = halves.cut_of(layer)
-    run = halves.make_front(front, back, cut)
-    stitches = tuple(stitch for stitch, _ in stitched.values())
-    fitted = [fitted for _, fitted in stitched.values()]
-    params = [each.params for each in fitted]
     flags = halves.moved(back.update, cut[1], back.variables, images[:1])
-    moved = [halves.take(each.variables, flags) for each in fitted]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *moved)
-    totals = np.zeros(len(fitted))
-    for chunk in halves.chunks(len(images)):
-        value, rest = run(images[chunk])
-        data = batches.Batch(value, rest, images[chunk], labels[chunk])
-        hits = _hits(
-            stitches, back.predict, back.update, cut[1], params, fitted[0].variables,
-            stacked, data,
-        )  # fmt: skip
-        totals += np.asarray(hits)
-    return dict(zip(stitched, (totals / len(images)).tolist(), strict=True))
+
+    def run(
+        place: places.Place, params: Any, moved: Any, front: Network, back: Network,
+        images: jax.Array, labels: jax.Array,
+    ) -> dict[Name, jax.Array]:  # fmt: skip
+        features = halves.make_front(front, back, cut)
+        hits: dict[Name, Any] = dict.fromkeys(params, 0)
+        for chunk in halves.chunks(len(images)):
+            place.alive()
+            value, rest = features(images[chunk])
+            data = batches.Batch(value, rest, images[chunk], labels[chunk])
+            for names in place.parts:
+                stitches = tuple(stitched[name][0] for name in names)
+                leaves = jax.tree.map(
+                    lambda *x: jnp.stack(x), *(moved[n] for n in names)
+                )
+                new = _hits(
+                    back.predict, back.update, cut[1], back.variables, leaves,
+                    step.apply(stitches, [params[name] for name in names], value), data,
+                )  # fmt: skip
+                hits |= {n: hits[n] + more for n, more in zip(names, new, strict=True)}
+        return {name: hits[name] for names in place.parts for name in names}
+
+    params = {name: fitted.params for name, (_, fitted) in stitched.items()}
+    moved = {
+        name: halves.take(fitted.variables, flags)
+        for name, (_, fitted) in stitched.items()
+    }
+    hits = places.everywhere(
+        run, tuple(stitched), params, moved, front, back, images, labels
+    )
+    return {name: int(count) / len(images) for name, count in hits.items()}
 
 
 def penalty(front_accuracy: float, back_accuracy: float, stitched: float) -> float:
@@ -138,11 +154,12 @@ def rounding(
     """
     halves.check_data("stitching.rounding", images, labels, batch_size)
     cut = halves.cut_of(layer)
-    read = batches.make_reader(front, back, cut, images, labels)
     both = [fitted.relaxed, fitted.params]
-    variables = refresh_all(
-        key, (stitch, stitch), both, back, cut, read, len(images), batch_size
-    )
+    variables = refresh_many(
+        key, dict(enumerate((stitch, params) for params in both)),
+        front, back, layer, images, batch_size=batch_size,
+    )  # fmt: skip
+    read = batches.make_reader(front, back, cut, images, labels)
     width = read(key, jnp.arange(1)).value.shape[-1]
     losses = np.zeros(2)
     for chunk in halves.chunks(len(images)):
@@ -197,34 +214,26 @@ def refreshed(
     Returns:
       As `stitched`, for `accuracies`.
     """
-    if not stitched:
-        return {}
-    labels = jnp.zeros(len(images), int)
-    halves.check_data("stitching.refreshed", images, labels, batch_size)
-    cut = halves.cut_of(layer)
-    read = batches.make_reader(front, back, cut, images, labels)
-    stitches = tuple(stitch for stitch, _ in stitched.values())
-    params = [fitted.params for _, fitted in stitched.values()]
-    variables = refresh_all(
-        key, stitches, params, back, cut, read, len(images), batch_size
+    pairs = {
+        name: (stitch, fitted.params) for name, (stitch, fitted) in stitched.items()
+    }
+    variables = refresh_many(
+        key, pairs, front, back, layer, images, batch_size=batch_size
     )
     return {
-        name: (stitch, fitted._replace(variables=there))
-        for (name, (stitch, fitted)), there in zip(
-            stitched.items(), variables, strict=True
-        )
+        name: (stitch, fitted._replace(variables=variables[name]))
+        for name, (stitch, fitted) in stitched.items()
     }
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _hits(
-    stitches: tuple[Stitch, ...],
     predict: Callable,
     update: Callable,
     layer: str,
-    params: list[Params],
     variables: Any,
     moved: list[jax.Array],
+    stitched: jax.Array,
     data: batches.Batch,
 ) -> jax.Array:
     flags = halves.moved(update, layer, variables, data.images)
@@ -235,9 +244,7 @@ def _hits(
             predict, layer, there, stitched, data.rest, data.images
         )
 
-    each = zip(stitches, params, strict=True)
-    stitched = [stitch.apply(at, data.value) for stitch, at in each]
-    out = jax.vmap(logits)(jnp.stack(stitched), moved)
+    out = jax.vmap(logits)(stitched, moved)
     return (out.argmax(axis=-1) == data.labels).sum(axis=1)
 
 

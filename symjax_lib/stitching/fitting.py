@@ -14,36 +14,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from symjax_lib.stitching import batches, halves, step
+from symjax_lib.stitching import batches, halves, places, search, step
 from symjax_lib.stitching.maps import Params, Stitch
 from symjax_lib.stitching.network import Network
-from symjax_lib.stitching.statistics import refresh_all
+from symjax_lib.stitching.search import PAPER, Search
+from symjax_lib.stitching.statistics import refresh_many
 
-PAPER = optax.sgd(1e-3)
 Name = TypeVar("Name")
-
-
-class Search(NamedTuple):
-    """A class of stitches and how it is searched.
-
-    Attributes:
-      stitch: the class.
-      optimizer: by default the authors' plain SGD with learning rate 1e-3, made for
-        1,562 batches an epoch: small data need a larger one. Share one object among
-        searches, as each one compiles anew.
-      head_start: for stitches with "scale", epochs at the beginning in which the scale
-        is not trained; by default half of them.
-      start: parameters to begin at, in place of random ones; see `closed_form`.
-    """
-
-    stitch: Stitch
-    optimizer: optax.GradientTransformation = PAPER
-    head_start: int | None = None
-    start: Params | None = None
 
 
 class Fitted(NamedTuple):
@@ -188,64 +168,54 @@ def fit_all(
         raise ValueError(f"stitching.fit: epochs must not be negative, got {epochs}.")
     cut = halves.cut_of(layer)
     start, order = jax.random.split(key)
-    read = batches.make_reader(front, back, cut, images, labels, augment)
-    params = [
-        search.stitch.init(start) if search.start is None else search.start
-        for search in searches.values()
-    ]
-    _check_widths(searches, params, cut, front, back, images[:1])
-    program = step.Program(
-        tuple(search.stitch for search in searches.values()),
-        tuple(search.optimizer for search in searches.values()),
-        back.update if training else back.predict,
-        cut[1],
-        training,
+    starts = {
+        name: wanted.stitch.init(start) if wanted.start is None else wanted.start
+        for name, wanted in searches.items()
+    }
+    _check_widths(searches, starts, cut, front, back, images[:1])
+
+    def run(
+        place: places.Place, order: jax.Array, starts: Any, front: Network,
+        back: Network, images: jax.Array, labels: jax.Array,
+    ) -> dict[Name, search.Found]:  # fmt: skip
+        read = batches.make_reader(front, back, cut, images, labels, augment, place)
+        behind = step.Back(back.update if training else back.predict, cut[1], training)
+        found = {}
+        for names in place.parts:
+            found |= search.run(
+                order, {name: searches[name] for name in names}, starts, behind,
+                back.variables, read, len(images), epochs=epochs, batch_size=batch_size,
+            )  # fmt: skip
+        return found
+
+    found = places.everywhere(
+        run, tuple(searches), order, starts, front, back, images, labels
     )
-    states = [
-        search.optimizer.init(at)
-        for search, at in zip(searches.values(), params, strict=True)
-    ]
-    losses, path = [], [params]
-    for epoch in range(epochs):
-        held = jnp.array([epoch < _held(s, epochs) for s in searches.values()])
-        epoch_key = jax.random.fold_in(order, epoch)
-        sums = []
-        for number, batch in enumerate(
-            batches.shuffled(epoch_key, len(images), batch_size)
-        ):
-            data = read(jax.random.fold_in(epoch_key, number), batch)
-            params, states, loss = step.step(
-                program, params, states, back.variables, data, held
-            )
-            sums.append(loss)
-        losses.append(np.mean(jax.device_get(sums), axis=0, dtype=np.float64))
-        path.append(params)
-    finals = [
-        search.stitch.finalize(at)
-        for search, at in zip(searches.values(), params, strict=True)
-    ]
-    variables = [back.variables] * len(finals)
+    finals = {
+        name: (searches[name].stitch, searches[name].stitch.finalize(each.params))
+        for name, each in found.items()
+    }
+    variables = dict.fromkeys(searches, back.variables)
     if training:
-        variables = refresh_all(
-            jax.random.fold_in(order, epochs), program.stitches, finals, back, cut,
-            read, len(images), batch_size,
+        variables = refresh_many(
+            jax.random.fold_in(order, epochs), finals, front, back, cut, images,
+            batch_size=batch_size, augment=augment,
         )  # fmt: skip
-    losses = np.reshape(losses, (epochs, len(searches)))
-    results = {}
-    for i, name in enumerate(searches):
-        stacked = jax.tree.map(lambda *x: jnp.stack(x), *(at[i] for at in path))
-        after = jax.tree.map(lambda x: x[1:], stacked)
-        results[name] = Fitted(finals[i], variables[i], losses[:, i], params[i], after)
-    return results
-
-
-def _held(search: Search, epochs: int) -> int:
-    return epochs // 2 if search.head_start is None else search.head_start
+    return {
+        name: Fitted(
+            params=finals[name][1],
+            variables=variables[name],
+            losses=each.losses,
+            relaxed=each.params,
+            path=each.path,
+        )
+        for name, each in found.items()
+    }
 
 
 def _check_widths(
-    searches: Mapping[Any, Search],
-    params: list[Params],
+    searches: Mapping[Name, Search],
+    starts: Mapping[Name, Params],
     cut: halves.Cut,
     front: Network,
     back: Network,
@@ -253,9 +223,9 @@ def _check_widths(
 ) -> None:
     value = jax.eval_shape(halves.make_front(front, back, cut), images)[0]
     there = halves.value_at(back, cut[1], images)
-    for search, at in zip(searches.values(), params, strict=True):
+    for name, wanted in searches.items():
         try:
-            found = jax.eval_shape(search.stitch.apply, at, value).shape
+            found = jax.eval_shape(wanted.stitch.apply, starts[name], value).shape
         except (TypeError, ValueError):
             found = None
         if found != there.shape:

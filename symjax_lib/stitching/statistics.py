@@ -2,15 +2,17 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from symjax_lib.stitching import batches, halves
+from symjax_lib.stitching import batches, halves, places, step
 from symjax_lib.stitching.maps import Params, Stitch
 from symjax_lib.stitching.network import Network
+
+Name = TypeVar("Name")
 
 _FORGOTTEN = 0.01  # what may be left of the statistics from before
 
@@ -52,68 +54,104 @@ def refresh(
       ValueError: there are fewer images than one batch, there is no such tap, or the
         networks do not fit at the cut.
     """
+    return refresh_many(
+        key, {"": (stitch, params)}, front, back, layer, images, batch_size=batch_size
+    )[""]
+
+
+def refresh_many(
+    key: jax.Array,
+    pairs: Mapping[Name, tuple[Stitch, Params]],
+    front: Network,
+    back: Network,
+    layer: str | halves.Cut,
+    images: jax.Array,
+    *,
+    batch_size: int = 32,
+    augment: batches.Augment | None = None,
+) -> dict[Name, Any]:
+    """Does so for many stitches at one cut; see `refresh`.
+
+    Args:
+      key: consumed.
+      pairs: stitches and their parameters, by name.
+      front: see `refresh`, as for all other arguments but the last.
+      back: likewise.
+      layer: likewise.
+      images: likewise.
+      batch_size: likewise.
+      augment: see `fitting.fit`.
+
+    Returns:
+      Variables of the back for each name.
+    """
+    if not pairs:
+        return {}
     labels = jnp.zeros(len(images), int)
     halves.check_data("stitching.refresh", images, labels, batch_size)
     cut = halves.cut_of(layer)
-    read = batches.make_reader(front, back, cut, images, labels)
-    (variables,) = refresh_all(
-        key, (stitch,), [params], back, cut, read, len(images), batch_size
+    flags = halves.moved(back.update, cut[1], back.variables, images[:batch_size])
+    if not any(flags):
+        return dict.fromkeys(pairs, back.variables)
+
+    def run(
+        place: places.Place, key: jax.Array, params: Any, front: Network, back: Network,
+        images: jax.Array, labels: jax.Array,
+    ) -> dict[Name, list[jax.Array]]:  # fmt: skip
+        read = batches.make_reader(front, back, cut, images, labels, augment, place)
+        moved = {}
+        for names in place.parts:
+            some = [params[name] for name in names]
+            apply = functools.partial(
+                step.apply, tuple(pairs[name][0] for name in names), some
+            )
+            stacked = _refresh(
+                key, apply, len(some), back, cut, read, len(images), batch_size
+            )
+            moved |= {n: [leaf[i] for leaf in stacked] for i, n in enumerate(names)}
+        return moved
+
+    params = {name: params for name, (_, params) in pairs.items()}
+    moved = places.everywhere(
+        run, tuple(pairs), key, params, front, back, images, labels
     )
-    return variables
+    return {n: halves.put(back.variables, flags, leaves) for n, leaves in moved.items()}
 
 
-def refresh_all(
+def _refresh(
     key: jax.Array,
-    stitches: tuple[Stitch, ...],
-    params: Sequence[Params],
+    apply: Callable[[jax.Array], jax.Array],
+    stitches: int,
     back: Network,
     cut: halves.Cut,
     read: batches.Reader,
     count: int,
     batch_size: int,
-) -> list[Any]:
-    """Does so for many stitches at one cut; see `refresh`.
-
-    Args:
-      key: consumed.
-      stitches: the classes.
-      params: a map of each.
-      back: the network that goes on from them.
-      cut: taps of front and back.
-      read: gives the batches.
-      count: of the images.
-      batch_size: a last batch that is not full is left out.
-
-    Returns:
-      Variables of the back for each stitch.
-    """
+) -> list[jax.Array]:
+    """Returns the leaves that move, `[K, ...]`, for K stitches at once."""
     data = read(key, jnp.arange(batch_size))
     flags = halves.moved(back.update, cut[1], back.variables, data.images)
     leaves = halves.take(back.variables, flags)
-    if not leaves:
-        return [back.variables] * len(params)
-    args = stitches, back.update, cut[1], list(params), back.variables
-    kept = float(_kept(*args, data))
+    args = back.update, cut[1], back.variables
+    kept = float(_kept(*args, apply(data.value), data))
     needed = math.log(_FORGOTTEN) / math.log(min(max(kept, 1e-6), 0.9999))
     passes = math.ceil(needed / (count // batch_size))
-    moving = [jnp.stack([leaf] * len(params)) for leaf in leaves]
+    moving = [jnp.stack([leaf] * stitches) for leaf in leaves]
     for number in range(passes):
         pass_key = jax.random.fold_in(key, number)
-        for step, batch in enumerate(batches.shuffled(pass_key, count, batch_size)):
-            data = read(jax.random.fold_in(pass_key, step), batch)
-            moving = _move(*args, moving, data)
-    parts = ([leaf[i] for leaf in moving] for i in range(len(params)))
-    return [halves.put(back.variables, flags, part) for part in parts]
+        for i, batch in enumerate(batches.shuffled(pass_key, count, batch_size)):
+            data = read(jax.random.fold_in(pass_key, i), batch)
+            moving = _move(*args, moving, apply(data.value), data)
+    return moving
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _move(
-    stitches: tuple[Stitch, ...],
     update: Callable,
     layer: str,
-    params: list[Params],
     variables: Any,
     moving: list[jax.Array],
+    stitched: jax.Array,
     data: batches.Batch,
 ) -> list[jax.Array]:
     flags = halves.moved(update, layer, variables, data.images)
@@ -124,18 +162,15 @@ def _move(
             update, layer, there, stitched, data.rest, data.images
         )[1]
 
-    each = zip(stitches, params, strict=True)
-    stitched = [stitch.apply(at, data.value) for stitch, at in each]
-    return jax.vmap(one)(moving, jnp.stack(stitched))
+    return jax.vmap(one)(moving, stitched)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _kept(
-    stitches: tuple[Stitch, ...],
     update: Callable,
     layer: str,
-    params: list[Params],
     variables: Any,
+    stitched: jax.Array,
     data: batches.Batch,
 ) -> jax.Array:
     """Returns how much of themselves the statistics keep at a step: a derivative."""
@@ -145,9 +180,8 @@ def _kept(
 
     def move(inexact: list[jax.Array]) -> list[jax.Array]:
         there = halves.put(variables, flags, halves.put(leaves, smooth, inexact))
-        stitched = stitches[0].apply(params[0], data.value)
         new = halves.run_training(
-            update, layer, there, stitched, data.rest, data.images
+            update, layer, there, stitched[0], data.rest, data.images
         )[1]
         return halves.take(new, smooth)
 
