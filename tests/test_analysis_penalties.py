@@ -279,6 +279,7 @@ def test_settings_that_were_chosen_and_sparsity(subject):
     np.testing.assert_allclose(drawn, 100 * values.mean(axis=0))
 
 
+@pytest.mark.slow
 def test_planted_networks_are_the_same_with_new_statistics(monkeypatch):
     """Scalings that evaluation mode alone has would be lost when they are refreshed."""
     monkeypatch.setattr(planted, "CASES", 3)

@@ -77,6 +77,7 @@ def test_it_is_the_network_in_numpy():
     )
 
 
+@pytest.mark.slow
 def test_vmap_over_seeds():
     assert_vmaps(SMALL, SHAPE)
 

@@ -88,6 +88,7 @@ def test_max_kernel(x64):
             np.testing.assert_allclose(gram, case[field], atol=1e-12 if x64 else 1e-6)
 
 
+@pytest.mark.slow
 @PRECISIONS
 def test_every_layer_with_every_layer(x64):
     (case,) = oracles.load("layers_3x3").values()

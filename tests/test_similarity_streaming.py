@@ -107,7 +107,7 @@ def test_positions_as_samples(debiased):
             assert found.values[name][0][i, j] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("policy", ["flatten", "average"])
+@pytest.mark.parametrize("policy", some(["flatten", "average"], every=2))
 def test_policies_act_before_the_measure(policy):
     features = networks()
     act = lambda x: np.asarray(similarity.POLICIES[policy](jnp.asarray(x)))

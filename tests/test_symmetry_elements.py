@@ -7,6 +7,7 @@ import pytest
 from architectures import Architecture
 from compounds import Attention, Gate
 from layers import Act, BatchNorm, Conv, Dense, GlobalPool
+from thinned import some
 
 from symjax_lib import groups, symmetry
 
@@ -78,7 +79,7 @@ def test_widths():
     assert {len(space.over) for space in spec.spaces.values()} == {0, 1, 2}
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", some(NETS, every=2))
 def test_a_hundred_at_once(name):
     """As one by one, and different from each other."""
     v, spec = traced(name)

@@ -79,6 +79,7 @@ def test_linen_network():
     assert_symmetries(*linen(nn.Sequential(layers), IMAGES), IMAGES, count=8 + 3)
 
 
+@pytest.mark.slow
 def test_linen_depthwise_separable():
     """ConvNeXt's block: depthwise 4, norm 4, layer scale 4, and the stream's 4."""
 
@@ -95,7 +96,7 @@ def test_linen_depthwise_separable():
     assert_symmetries(*linen(Block(), IMAGES), IMAGES, count=4 + 4 + 4)
 
 
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("bias", some([False, True], every=2))
 def test_linen_attention(bias):
     """Queries against keys and values against outputs, 4 each; the result's 3."""
     attention = nn.MultiHeadDotProductAttention(2, qkv_features=4, use_bias=bias)
@@ -155,6 +156,7 @@ def test_linen_recurrent(name, loop):
     assert groups(spec) == [(4, 0, 1)]
 
 
+@pytest.mark.slow
 def test_linen_scan_over_layers():
     """The stream's 3, and 4 in each of 2 blocks whose parameters are stacked."""
 
@@ -227,6 +229,7 @@ def test_nnx_attention(bias):
     assert_symmetries(fn, v, SEQUENCES, count=11, free=4 * bias)
 
 
+@pytest.mark.slow
 def test_nnx_fused_attention():
     """`jax.nn.dot_product_attention`, with a softmax in float32 for all inputs."""
     fn, v = split(Attention(nnx.Rngs(0)))

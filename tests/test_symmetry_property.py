@@ -92,6 +92,7 @@ def test_no_more_scalings_than_there_are(net, seed):
     assert found <= scalings + free
 
 
+@pytest.mark.slow
 @given(plain, st.integers(0, 3))
 @settings(QUIET, max_examples=12)
 def test_all_scalings(net, seed):

@@ -62,6 +62,7 @@ def test_cutmix_cuts_one_box():
     assert len(sizes) > 5
 
 
+@pytest.mark.slow
 def test_either_is_one_of_both_and_of_each_at_times():
     images, targets = batch()
     both = mixing.make_mix(mixup_alpha=1.0, cutmix_alpha=1.0)

@@ -58,6 +58,7 @@ def test_two_processes_train_the_seeds_of_one_run(tmp_path):
     assert all(check.ok for check in verify.verify(run))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_batches_of_one_seed(tmp_path):
     """Every step then adds gradients of both."""
     places = 2 * devices.cores()

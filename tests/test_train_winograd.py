@@ -26,7 +26,7 @@ def plain(x, kernel):
             (2, 16, 8, 64, 3, False),
             (3, 8, 12, 5, 7, False),
         ],
-        every=2,
+        every=4,
     ),
 )
 def test_value_and_gradients(n, height, width, channels, features, x64):
@@ -51,6 +51,7 @@ def test_value_and_gradients(n, height, width, channels, features, x64):
             np.testing.assert_allclose(found, known, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 def test_many_seeds_at_once():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 3, 8, 8, 4)), jnp.float32)

@@ -5,13 +5,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from symjax_lib.stitching import halves, places
 from symjax_lib.stitching.network import Network
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
-_MEMORY = 2**31  # bytes of features that are kept; more are computed at each batch
+# Bytes of features that are kept, on a CPU by all devices together; of more the front
+# runs at each batch.
+_MEMORY = 2**31
 
 
 class Batch(NamedTuple):
@@ -30,8 +34,8 @@ class Batch(NamedTuple):
     labels: jax.Array
 
 
-# `read(key, indices) -> Batch`.
-Reader = Callable[[jax.Array, jax.Array], Batch]
+# `read(key, number, indices) -> Batch`, of a batch with this number in a pass.
+Reader = Callable[[jax.Array, int, ArrayLike], Batch]
 
 
 def make_reader(
@@ -62,12 +66,17 @@ def make_reader(
         parts = [run(images[chunk]) for chunk in halves.chunks(len(images))]
         value, rest = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
         kept = Batch(value, rest, images, labels)
-        return lambda key, indices: place.alive() or _gather(kept, indices)
 
-    def read(key: jax.Array, indices: jax.Array) -> Batch:
+        def read_kept(key: jax.Array, number: int, indices: ArrayLike) -> Batch:
+            place.alive()
+            return _gather(kept, indices)
+
+        return read_kept
+
+    def read(key: jax.Array, number: int, indices: ArrayLike) -> Batch:
         place.alive()
         x, y = _gather((images, labels), indices)
-        x = x if augment is None else augment(key, x)
+        x = x if augment is None else augment(jax.random.fold_in(key, number), x)
         value, rest = run(x)
         return Batch(value, rest, x, y)
 
@@ -75,11 +84,12 @@ def make_reader(
 
 
 @jax.jit
-def _gather(tree: Any, indices: jax.Array) -> Any:
+def _gather(tree: Any, indices: ArrayLike) -> Any:
     return jax.tree.map(lambda leaf: leaf[indices], tree)
 
 
-def shuffled(key: jax.Array, n: int, size: int) -> jax.Array:
+def shuffled(key: jax.Array, n: int, size: int) -> np.ndarray:
     """Returns indices `[n // size, size]` of a pass over n images, in random order."""
-    order = jax.random.permutation(key, n)
+    # In NumPy a row costs nothing; in JAX each one would be a program.
+    order = np.asarray(jax.random.permutation(key, n))
     return order[: n // size * size].reshape(-1, size)

@@ -160,10 +160,10 @@ def rounding(
         front, back, layer, images, batch_size=batch_size,
     )  # fmt: skip
     read = batches.make_reader(front, back, cut, images, labels)
-    width = read(key, jnp.arange(1)).value.shape[-1]
+    width = read(key, 0, np.arange(1)).value.shape[-1]
     losses = np.zeros(2)
     for chunk in halves.chunks(len(images)):
-        data = read(key, jnp.arange(chunk.start, chunk.stop))
+        data = read(key, 0, np.arange(chunk.start, chunk.stop))
         for i, params in enumerate(both):
             losses[i] += _loss(stitch, back.predict, cut[1], params, variables[i], data)
     before, after = (losses / len(images)).tolist()

@@ -141,6 +141,10 @@ def fit_all(
 ) -> dict[Name, Fitted]:
     """Fits many stitches at one cut, each as `fit` does; the front runs once for all.
 
+    They are shared out to the local devices, unless a default device is set: an
+    accelerator has its part at once, a device of a CPU one stitch after the other. To
+    make every core a device, call `jax.config.update("jax_num_cpu_devices", n)` first.
+
     Args:
       key: consumed; all searches have the same batches.
       searches: classes of stitches, or one with different settings, by name.

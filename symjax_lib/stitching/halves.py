@@ -2,7 +2,7 @@
 
 Many stitches at one cut share the front. Their backs have the same weights and differ
 in what comes in, and in batch statistics: `vmap` over those leaves the weights alone,
-so a convolution sees one large batch.
+so a convolution sees one large batch; see `places` for how many at once.
 """
 
 import functools

@@ -82,7 +82,7 @@ def run(
         epoch_key = jax.random.fold_in(key, epoch)
         sums = []
         for number, batch in enumerate(batches.shuffled(epoch_key, count, batch_size)):
-            data = read(jax.random.fold_in(epoch_key, number), batch)
+            data = read(epoch_key, number, batch)
             params, states, loss = step.step(
                 ways, back, params, states, variables, data, held
             )

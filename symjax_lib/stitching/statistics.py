@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from symjax_lib.stitching import batches, halves, places, step
 from symjax_lib.stitching.maps import Params, Stitch
@@ -129,7 +130,7 @@ def _refresh(
     batch_size: int,
 ) -> list[jax.Array]:
     """Returns the leaves that move, `[K, ...]`, for K stitches at once."""
-    data = read(key, jnp.arange(batch_size))
+    data = read(key, 0, np.arange(batch_size))
     flags = halves.moved(back.update, cut[1], back.variables, data.images)
     leaves = halves.take(back.variables, flags)
     args = back.update, cut[1], back.variables
@@ -140,7 +141,7 @@ def _refresh(
     for number in range(passes):
         pass_key = jax.random.fold_in(key, number)
         for i, batch in enumerate(batches.shuffled(pass_key, count, batch_size)):
-            data = read(jax.random.fold_in(pass_key, i), batch)
+            data = read(pass_key, i, batch)
             moving = _move(*args, moving, apply(data.value), data)
     return moving
 
