@@ -57,12 +57,13 @@ EXPERIMENTS: dict[str, Any] = {
 """Modules with TITLE, `compute`, `summary`, `tables`, `plot` and `caption`."""
 
 REPORT = (*OF_RUNS, "penalties")
+"""What is on the page of a run."""
+
 ON_CORES = (
     "report", "penalties", "planted", "figure4", "figure8",
     *(name for name, preset in presets.PRESETS.items() if preset.classes),
 )  # fmt: skip
 """Those that train or stitch, for which every core is a device."""
-"""What is on the page of a run."""
 
 NEED_RUNS = (*OF_RUNS, "figure4", "figure8")
 

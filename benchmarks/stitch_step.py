@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--stitch", choices=CLASSES, default="full")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--stitches", type=int, default=6)
+    parser.add_argument("--stitches", type=int, default=6, help="searched")
     parser.add_argument("--front", choices=("each", "once"), default="once")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()

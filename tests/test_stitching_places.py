@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
+from digit_networks import digits, networks
 
-from symjax_lib.stitching import places
+from symjax_lib import stitching
+from symjax_lib.stitching import Search, places
 
 _ON_THREE = """
 import jax, numpy as np, pytest
@@ -78,6 +81,24 @@ def test_one_device_works_in_the_same_thread():
 def test_an_accelerator_takes_all_at_once_and_a_cpu_one():
     assert places._parts("ab", cpu=False) == [["a", "b"]]
     assert places._parts("ab", cpu=True) == [["a"], ["b"]]
+
+
+def test_at_once_is_one_by_one(monkeypatch):
+    images, labels = (x[:128] for x in digits())
+    at: Any = *networks(), "one", images, labels
+    searches = {n: Search(stitching.low_rank(8, n)) for n in (2, 1)}
+    found, parts = [], places._parts
+    for cpu in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(places, "_parts", lambda names, _, c=cpu: parts(names, c))
+            fitted = stitching.fit_all(jax.random.key(0), searches, *at, epochs=1)
+            pairs = {n: (searches[n].stitch, fitted[n]) for n in searches}
+            found.append((fitted, stitching.accuracies(pairs, *at)))
+    (single, one), (together, many) = found
+    assert not np.allclose(single[1].params["left"], single[2].params["left"][:, :1])
+    for leaves in zip(*map(jax.tree.leaves, (single, together)), strict=True):
+        np.testing.assert_allclose(*leaves, atol=1e-5)
+    assert all(abs(one[n] - many[n]) <= 1 / 128 for n in searches)
 
 
 def test_arrays_move_and_the_rest_stays():
